@@ -1,0 +1,1 @@
+"""The runbook lab: claims of a runbook, tried on real servers, judged from a journal."""

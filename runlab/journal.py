@@ -1,0 +1,137 @@
+"""The journal: an append-only history in JSON Lines, one file a worker process; all that is known comes from here.
+
+Faults, watchers, steps and the three arms write; judge, reports and healing read. Every line carries
+`run, worker, seq, t, time, kind, arm`: `t` is the runner's monotonic clock in seconds, `time` the wall clock
+(RFC 3339, UTC), `arm` the id of the arm in whose window it happened (set by the writer, since a webhook may land in the
+next one), or null between arms. `worker:seq` names a line as evidence.
+
+| kind | further fields |
+|---|---|
+| run-start | schema, command, seed, environment |
+| stack | control (the keeper's socket), services {name: {host, version}}, capabilities, start_s |
+| claims | runbooks: [Runbook as data, with its claims]; not_signals {runbook: {span: reason}} |
+| plan | arms: [id of every arm selected]; scenarios: [{scenario, runbook, cause, measure, procedures, faults, cases, arms}]; bindings: {claim: {role, place, pattern, promises, lists, symptom, error}} |
+| unplanned | scenario, needs: capabilities that the runtime lacks |
+| arm-start | scenario, runbook, name (quiet, fault, withheld, off, on), fault, fault_name, case, settings, cause, measure, procedures, floor {what: seconds} |
+| undo | fault, undo |
+| inject | fault |
+| witness | moment, holds, by, detail, truth, innocents |
+| trigger | what |
+| hop | alert, hop (scraped, pending, firing, delivered, resolved), detail |
+| signal | claim, name, signal_kind, by, detail |
+| source | claim, name, answers, exists, fresh, detail |
+| step-start | claim, role, place |
+| command | claim, printed (as the runbook has it, or null when the tool is ours), argv, account, host, role, status, stdout, stderr, seconds, refused |
+| step-end | claim, facts {name: [{value, evidence, column}]}, used {name: from claim}, error, ran |
+| state | after (claim, "steady", "trigger" or "end"), goal, settled {watcher: {holds, detail}}, fault, more {…} |
+| recovered | ttr_s, stayed_s, goal, settled |
+| not-recovered | waited_s, goal, settled, detail |
+| withheld | watched_s, needed_s, recovered, self_healed_s |
+| measure | claim, setting (off, on), value, unit, better, by |
+| reverted | fault, times |
+| arm-end | outcome, ttd_s, ttr_s, watched_s, floor_s, self_healed_s, message |
+| run-end | exit_status |
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runlab.model import Fault, JsonObject, LabError
+
+COMMON = ("run", "worker", "seq", "t", "time", "kind", "arm")
+
+
+class Journal:
+    """Appends events for one worker of one run. Safe to use from several threads.
+
+    A line is on disk for every other process once `write` returns; with `durable=True` also after a power cut.
+    """
+
+    def __init__(self, folder: Path, run: str, worker: str = "main") -> None:
+        self.run, self.worker = run, worker
+        self.arm: str | None = None
+        self.path = folder / f"{worker}.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, kind: str, *, arm: str | None = None, durable: bool = False, **data: Any) -> str:
+        """Append one event and return its evidence, "worker:seq". `arm` defaults to the current one."""
+        with self._lock:
+            self._seq += 1
+            event = {
+                "run": self.run,
+                "worker": self.worker,
+                "seq": self._seq,
+                "t": round(time.monotonic(), 4),
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "kind": kind,
+                "arm": arm if arm is not None else self.arm,
+                **data,
+            }
+            self._file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+            self._file.flush()
+            if durable:
+                os.fsync(self._file.fileno())
+            return f"{self.worker}:{self._seq}"
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+
+def evidence(event: JsonObject) -> str:
+    """How results.json points at this event."""
+    return f"{event['worker']}:{event['seq']}"
+
+
+def read(folder: Path) -> list[JsonObject]:
+    """All events of a run, ordered by time. A last line cut short by a kill is left out.
+
+    Raises LabError, with file and line, for a folder without a journal and for any other unreadable line.
+    """
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise LabError("no journal here", where=str(folder), mend="give a folder such as reports/latest")
+    events = [event for file in files for event in _lines(file)]
+    return sorted(events, key=lambda event: (event["t"], event["worker"], event["seq"]))
+
+
+def _lines(file: Path) -> Iterator[JsonObject]:
+    lines = file.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            event = json.loads(line)
+            missing = [name for name in COMMON if name not in event]
+        except (ValueError, TypeError):
+            if number == len(lines):
+                return
+            raise LabError("not a journal line", where=f"{file}:{number}") from None
+        if missing:
+            raise LabError(f"the line lacks {', '.join(missing)}", where=f"{file}:{number}")
+        yield event
+
+
+def load_fault(data: JsonObject) -> Fault:
+    """Build a fault again from what `Fault.as_data` wrote."""
+    module, _, name = data["class"].partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+        fault = kind(**data["fields"])
+    except (ImportError, AttributeError, TypeError) as error:
+        raise LabError(f"no such fault: {data['class']} ({error})", mend="write module:Class") from None
+    if not isinstance(fault, Fault):
+        raise LabError(f"{data['class']} is no fault", mend="name a subclass of runlab.model.Fault")
+    return fault

@@ -1,0 +1,1 @@
+"""The stack: starts, resets and ends the real servers that a run needs."""
