@@ -63,6 +63,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._seq = 0
+        self._of_arm: list[JsonObject] = []
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, kind: str, *, arm: str | None = None, durable: bool = False, **data: Any) -> str:
@@ -81,9 +82,25 @@ class Journal:
             }
             self._file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
             self._file.flush()
+            if event["arm"] is not None and event["arm"] == self.arm:
+                self._of_arm.append(event)
             if durable:
                 os.fsync(self._file.fileno())
             return f"{self.worker}:{self._seq}"
+
+    def begin_arm(self, arm: str) -> None:
+        """From here on events belong to `arm` unless their writer says otherwise."""
+        with self._lock:
+            self.arm, self._of_arm = arm, []
+
+    def end_arm(self) -> None:
+        with self._lock:
+            self.arm = None
+
+    def of_arm(self) -> list[JsonObject]:
+        """What was written so far of the arm that runs."""
+        with self._lock:
+            return list(self._of_arm)
 
     def close(self) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Kind = Literal["detect", "cause", "recover", "prevent"]
 PartKind = Literal["alert", "signature", "status", "command", "name", "threshold"]
@@ -151,7 +151,7 @@ class PromQL:
 
 
 class UsersRecord(Protocol):
-    """What the users themselves wrote down since the arm began. Seconds; a request still waiting counts as it stands."""
+    """What the users wrote down since the arm began. Seconds; a request still waiting counts as it stands."""
 
     @property
     def requests(self) -> int: ...
@@ -177,6 +177,24 @@ class UsersSay:
 
 
 Probe: TypeAlias = PromQL | UsersSay
+
+
+@dataclass(frozen=True)
+class Impact:
+    """What a prevention bounds, as a number that `read` takes from the users' own record; less is better."""
+
+    name: str
+    unit: str
+    by: str
+    read: Callable[[UsersRecord], float]
+
+
+@dataclass(frozen=True)
+class Less:
+    """The margin of a prevention: with the measure on, the impact must be less by at least this much."""
+
+    by: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -260,6 +278,10 @@ class Stack(Protocol):
         """Each service's log file, by service name."""
         ...
 
+    def data_folder(self, service: str) -> Path:
+        """The folder in which `service` keeps its files, e.g. the users' record; the runner may read it."""
+        ...
+
     def execute(
         self,
         argv: Sequence[str],
@@ -284,6 +306,14 @@ class Stack(Protocol):
 
     def release(self, name: str) -> None:
         """End what `hold(name, …)` started; nothing happens when there is none."""
+        ...
+
+
+class ResettableStack(Stack, Protocol):
+    """The stack as its owner sees it."""
+
+    def reset(self) -> None:
+        """Bring data and counters back to where every arm begins; the servers go on running."""
         ...
 
 

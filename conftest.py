@@ -1,0 +1,3 @@
+"""This repository's own settings of the pytest plugin: who observes."""
+
+pytest_plugins = ["verifiers.plugin", "verifiers.platform"]

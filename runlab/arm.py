@@ -1,0 +1,473 @@
+"""One arm of an experiment, as verbs: each does one thing to the stack, and writes down what came of it.
+
+An arm never decides what a sentence is worth; it writes the history from which the judge does. It fails at once where
+going on would be dishonest (no steady state, a fault that does not bite) and otherwise goes on, so that one run shows
+everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from runlab import judge, runbook
+from runlab.console import Facts, Found, Operator
+from runlab.laboratory import Laboratory
+from runlab.model import ArmName, Claim, Fault, Impact, Json, JsonObject, Observation, Undo
+from runlab.sqltext import RefusedError
+from runlab.steps import Match
+from runlab.waiting import DeadlineError, wait_until
+
+T = TypeVar("T")
+STEADY_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """Which arm of which experiment, in which case; all that the journal says of it at its start."""
+
+    experiment: str
+    runbook: str
+    name: ArmName
+    fault: Fault | None
+    case: str
+    settings: Mapping[str, Json]
+    cause: str = ""
+    measure: str = ""
+    procedures: tuple[str, ...] = ()
+    floor: Mapping[str, float] = field(default_factory=dict)
+    detects_within_s: float = 20.0
+    recovers_within_s: float = 20.0
+    observed_for_s: float = 10.0
+    impact: Impact | None = None
+
+    @property
+    def id(self) -> str:
+        words = (self.experiment, self.name, self.fault.name if self.fault and self.name != "quiet" else "", self.case)
+        return "/".join(filter(None, words))
+
+    @property
+    def incident(self) -> str:
+        """What the fault and the withheld arm of one incident share."""
+        return "/".join((self.experiment, self.fault.name if self.fault else "", self.case))
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """What the experiment itself contributes, its fixtures already filled in."""
+
+    trigger: Callable[[], None]
+    goal: Callable[[], bool]
+    state: Callable[[], Mapping[str, Json]]
+    truth: Callable[[], Mapping[str, list[Json]]]
+
+
+@dataclass(frozen=True)
+class _State:
+    goal: bool | None
+    settled: Mapping[str, Observation]
+    fault: bool | None
+    more: Mapping[str, Json]
+
+    @property
+    def well(self) -> bool:
+        return self.goal is True and all(observation.holds for observation in self.settled.values())
+
+    def value(self, name: str) -> Json:
+        return {"goal": self.goal, "fault": self.fault}.get(name, self.more.get(name))
+
+    def as_data(self) -> JsonObject:
+        return {
+            "goal": self.goal,
+            "settled": {name: {"holds": o.holds, "detail": o.detail} for name, o in self.settled.items()},
+            "fault": self.fault,
+            "more": dict(self.more),
+        }
+
+
+class Arm:
+    """One arm while it runs. `close` undoes the fault and ends the window, whatever happened before."""
+
+    def __init__(self, laboratory: Laboratory, spec: ArmSpec, conduct: Conduct) -> None:
+        self.spec, self._lab, self._do = spec, laboratory, conduct
+        self._journal = laboratory.journal
+        self._undo: Undo | None = None
+        self._failures: list[str] = []
+        self._facts: dict[str, tuple[Found, str]] = {}
+        self._began = time.monotonic()
+        self._incident_at: float | None = None
+        self._steps_at: float | None = None
+        self._times: dict[str, float] = {}
+        self._floor = dict(spec.floor)
+        self._watching = False
+        self._claims: tuple[Claim, ...] = laboratory.runbooks[spec.runbook].claims
+
+    @property
+    def settings(self) -> Mapping[str, Json]:
+        """The settings of the case in which this arm runs."""
+        return self.spec.settings
+
+    # ------------------------------------------------------------------------------------------------ the verbs
+
+    def begins_in_steady_state(self) -> None:
+        """Reset the stack, wait until users are served and nothing fires, then open the window of all watchers."""
+        spec = self.spec
+        self._journal.begin_arm(spec.id)
+        self._journal.write(
+            "arm-start",
+            scenario=spec.experiment,
+            runbook=spec.runbook,
+            name=spec.name,
+            fault=spec.fault.as_data() if spec.fault and spec.name != "quiet" else None,
+            fault_name=spec.fault.name if spec.fault and spec.name != "quiet" else None,
+            case=spec.case,
+            settings=dict(spec.settings),
+            cause=spec.cause,
+            measure=spec.measure,
+            procedures=list(spec.procedures),
+        )
+        self._lab.stack.reset()
+        self._wait("steady state", lambda: all(o.holds for o in self._settled().values()), STEADY_WITHIN_S)
+        for watcher in self._lab.watchers:
+            watcher.begin(spec.id)
+        self._watching = True
+        self._write_state("steady", self._state())
+
+    def injects_the_fault(self) -> None:
+        """Save the undo, inject, and have somebody other than the injector see that the fault is in effect."""
+        fault = self._fault()
+        undo = fault.prepare(self._lab.stack)
+        self._journal.write("undo", durable=True, fault=fault.as_data(), undo=undo)
+        self._undo = undo
+        fault.inject(self._lab.stack, undo)
+        self._journal.write("inject", fault=fault.as_data())
+        self.still_has_the_fault("after injection")
+
+    def still_has_the_fault(self, moment: str) -> None:
+        """Ask the witness again; without a fault in effect nothing can be judged, so that fails at once."""
+        seen = self._witness(moment)
+        if not seen.holds:
+            raise AssertionError(f"inconclusive: {moment} the fault is not in effect, says {seen.by}: {seen.detail}")
+
+    def triggers(self) -> None:
+        """Let the event happen that turns the fault into an incident; detection is timed from here."""
+        self._incident_at = time.monotonic()
+        self._journal.write("trigger", what=self.spec.experiment)
+        self._do.trigger()
+
+    def reaches_its_goal(self) -> None:
+        """Without the fault, the trigger leads where it should."""
+        self._wait("the goal, without the fault", self._goal_reached, self.spec.recovers_within_s)
+        self._write_state("trigger", self._state())
+
+    def stays_quiet(self) -> None:
+        """Watch for as long as the slowest alert of the runbook would need to arrive."""
+        window_s = self._chain_s()
+        self._count_floor("watching for alerts that must not come", window_s)
+        ends = time.monotonic() + window_s
+        self._wait("silence", lambda: time.monotonic() >= ends, window_s + 1.0)
+        noise = sorted({event["name"] for event in self._signals()})
+        if noise:
+            self._fails("without the fault there was: " + "; ".join(noise))
+
+    def is_detected(self) -> None:
+        """Wait for an alert of the runbook to be delivered; where it names none, for any signal of it."""
+        alerts = {part.text for claim in self._claims for part in claim.parts if part.kind == "alert"}
+        kinds = {"alert"} if alerts else {"signature", "symptom"}
+        what = f"alert {' or '.join(sorted(alerts))}" if alerts else f"a signal of {self.spec.runbook}"
+        self._count_floor("the alert rule's own durations", self._lab.alert_floor_s.get(self.spec.runbook, 0.0))
+
+        def delivered() -> list[JsonObject]:
+            return [event for event in self._signals() if event["signal_kind"] in kinds]
+
+        try:
+            first = self._wait(what, delivered, self.spec.detects_within_s)[0]
+        except DeadlineError:
+            self._fails(f"{what} was not delivered within {self.spec.detects_within_s:g} s")
+            return
+        assert self._incident_at is not None
+        self._times["ttd_s"] = first["t"] - self._incident_at
+
+    def follows_the_procedure(self) -> None:
+        """Carry out each sentence of the procedure in the document's order, and look at the state after each."""
+        self._steps_at = time.monotonic()
+        for label in self.spec.procedures:
+            for claim in self._procedure(label):
+                self._take(claim)
+
+    def recovers(self) -> None:
+        """Goal, users and alerts must be back, and stay so for as long as an alert would need to come again."""
+        assert self._steps_at is not None
+        stay_s = self._chain_s()
+        self._count_floor("staying well", stay_s)
+        try:
+            since, state = self._stays_well(stay_s, self.spec.recovers_within_s + stay_s)
+        except DeadlineError as error:
+            state = self._state()
+            self._journal.write(
+                "not-recovered", waited_s=self._since(self._steps_at), detail=str(error), **state.as_data()
+            )
+            self._fails(f"not recovered within {self.spec.recovers_within_s:g} s of the last step: {_wrong(state)}")
+            return
+        self._times["ttr_s"] = ttr_s = max(0.0, since - self._steps_at)
+        self._lab.recovery_s[self.spec.incident] = ttr_s
+        self._journal.write("recovered", ttr_s=round(ttr_s, 3), stayed_s=round(stay_s, 3), **state.as_data())
+
+    def stays_broken(self) -> None:
+        """Take no step, and watch for twice as long as recovery took, or may take where that was not measured."""
+        needed_s = 2 * self._lab.recovery_s.get(self.spec.incident, self.spec.recovers_within_s)
+        self._count_floor("watching that it stays broken", needed_s)
+        began = time.monotonic()
+
+        def healed_or_over() -> str:
+            if self._state().well:
+                return "healed"
+            return "over" if self._since(began) >= needed_s else ""
+
+        ended = self._wait("that it stays broken", healed_or_over, needed_s + STEADY_WITHIN_S, every_s=0.1)
+        watched_s = self._times["watched_s"] = self._since(began)
+        healed_s = self._since(self._incident_at or began) if ended == "healed" else None
+        if healed_s is not None:
+            self._times["self_healed_s"] = healed_s
+        self._journal.write(
+            "withheld",
+            watched_s=round(watched_s, 3),
+            needed_s=round(needed_s, 3),
+            recovered=ended == "healed",
+            self_healed_s=healed_s and round(healed_s, 3),
+        )
+        self._write_state("end", self._state())
+        if healed_s is not None:
+            self._fails(f"with the steps withheld it healed itself after {healed_s:.1f} s")
+
+    def measures_impact(self) -> None:
+        """Watch the users for the declared time and write down the impact that the prevention is to bound."""
+        impact = self.spec.impact
+        assert impact is not None
+        ends = time.monotonic() + self.spec.observed_for_s
+        self._count_floor("measuring the impact", self.spec.observed_for_s)
+        self._wait(f"{impact.name}", lambda: time.monotonic() >= ends, self.spec.observed_for_s + 1.0)
+        record = self._lab.users_record()
+        self._journal.write(
+            "measure",
+            measure=self.spec.measure,
+            setting=self.spec.name,
+            settings=dict(self.spec.settings),
+            impact=impact.name,
+            value=round(impact.read(record), 4),
+            unit=impact.unit,
+            by=impact.by,
+            requests=record.requests,
+        )
+        self._write_state("end", self._state())
+
+    def is_judged(self) -> None:
+        """Close the window and fail with every sentence that this arm refuted or could not decide."""
+        self._end_window()
+        self._failures += judge.complaints(
+            self._journal.of_arm(),
+            self._claims,
+            self._lab.bindings,
+            self._lab.not_signals.get(self.spec.runbook, {}),
+        )
+        if self._failures:
+            raise AssertionError("\n".join(self._failures))
+
+    def close(self, outcome: str, message: str) -> None:
+        """Undo the fault, close the window, write the arm's end. Safe at any point, and when nothing was begun."""
+        if self._journal.arm != self.spec.id:
+            return
+        try:
+            self._end_window()
+        finally:
+            try:
+                if self._undo is not None:
+                    self._fault().revert(self._lab.stack, self._undo)
+                    self._journal.write("reverted", fault=self._fault().as_data())
+            finally:
+                times: JsonObject = {name: round(value, 3) for name, value in self._times.items()}
+                self._journal.write(
+                    "arm-end",
+                    outcome=outcome,
+                    message=message,
+                    floor={what: round(seconds, 3) for what, seconds in self._floor.items()},
+                    floor_s=round(sum(self._floor.values()), 3),
+                    wall_s=round(self._since(self._began), 3),
+                    **times,
+                )
+                self._journal.end_arm()
+
+    # ------------------------------------------------------------------------------------------------ one sentence
+
+    def _take(self, claim: Claim) -> None:
+        registry = self._lab.steps[self.spec.runbook]
+        match = registry.bind(claim)
+        if match is None:
+            self._fails(f"{claim.where}: {claim.text}\n{registry.explain_missing(claim)}")
+            return
+        role = match.definition.role
+        self._journal.write("step-start", claim=claim.id, role=role, place=match.definition.place)
+        if role == "advises":
+            self._journal.write("step-end", claim=claim.id, ran=False, facts={}, used={}, error=None)
+            return
+        if role == "finds":
+            self._witness(f"before {claim.id}")
+        before = self._state()
+        self._write_state(f"before {claim.id}", before)
+        error, facts = self._carry_out(claim, match)
+        self._journal.write(
+            "step-end",
+            claim=claim.id,
+            ran=error is None,
+            facts={name: found.as_data() for name, found in facts.items()},
+            used={name: self._facts[name][1] for name in match.definition.fills if name in self._facts},
+            error=error,
+        )
+        if error is None:
+            self._facts |= {name: (found, claim.id) for name, found in facts.items()}
+        self._write_state(claim.id, self._after(match, ran=error is None))
+
+    def _carry_out(self, claim: Claim, match: Match) -> tuple[str | None, Mapping[str, Found]]:
+        """What went wrong, if anything, and the facts that the definition cut out of its commands' outputs."""
+        operator = Operator(self._lab.stack, self._journal, self._lab.console, claim)
+        missing = [name for name in match.definition.fills if not (name in self._facts and self._facts[name][0].values)]
+        if missing:
+            return f"no earlier step found any {', '.join(missing)}", {}
+        fills = {name: self._facts[name][0] for name in match.definition.fills}
+        try:
+            answer = match.definition.function(operator, **match.arguments, **fills)
+        except RefusedError as refusal:
+            return f"command not allowed: {refusal}", {}
+        except Exception as crash:  # noqa: BLE001 -- whatever a definition raises makes no verdict, it is written down
+            return f"{type(crash).__name__}: {crash}", {}
+        if answer is None:
+            return None, {}
+        if not isinstance(answer, Facts):
+            return f"TypeError: the definition returned {type(answer).__name__}, not Facts", {}
+        return None, answer.found
+
+    def _after(self, match: Match, *, ran: bool) -> _State:
+        """The state once what the sentence promises has come about, or its time is over."""
+        promises, last = match.definition.promises, [self._state()]
+        if not (ran and promises):
+            return last[0]
+
+        def kept() -> bool:
+            last[0] = self._state()
+            return all(last[0].value(name) == wanted for name, wanted in promises.items())
+
+        with suppress(DeadlineError):  # the judge sees from the state that a promise was not kept
+            self._wait(match.definition.pattern, kept, match.definition.within_s)
+        return last[0]
+
+    def _procedure(self, label: str) -> Iterator[Claim]:
+        yield from runbook.procedure(self._lab.runbooks[self.spec.runbook], label)
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    def _fault(self) -> Fault:
+        assert self.spec.fault is not None
+        return self.spec.fault
+
+    def _witness(self, moment: str) -> Observation:
+        assert self._undo is not None
+        seen = self._fault().witness(self._lab.stack, self._undo)
+        self._journal.write(
+            "witness",
+            moment=moment,
+            holds=seen.holds,
+            by=seen.by,
+            detail=seen.detail,
+            truth={**{name: list(values) for name, values in self._do.truth().items()}, **seen.truth},
+            innocents=dict(seen.innocents),
+        )
+        return seen
+
+    def _settled(self) -> dict[str, Observation]:
+        return {watcher.name: watcher.settled() for watcher in self._lab.watchers}
+
+    def _goal_reached(self) -> bool | None:
+        try:
+            return bool(self._do.goal())
+        except Exception:  # noqa: BLE001 -- a goal that can't be asked is unknown, which is never reached
+            return None
+
+    def _state(self) -> _State:
+        fault: bool | None = None
+        if self._undo is not None:
+            fault = self._fault().witness(self._lab.stack, self._undo).holds
+        try:
+            more = dict(self._do.state())
+        except Exception as error:  # noqa: BLE001 -- unknown, and said so
+            more = {"unknown": f"{type(error).__name__}: {error}"}
+        return _State(self._goal_reached(), self._settled(), fault, more)
+
+    def _write_state(self, after: str, state: _State) -> None:
+        self._journal.write("state", after=after, **state.as_data())
+
+    def _signals(self) -> list[JsonObject]:
+        return [
+            event
+            for event in self._journal.of_arm()
+            if event["kind"] == "signal" and event["claim"].startswith(self.spec.runbook + "/")
+        ]
+
+    def _stays_well(self, stay_s: float, deadline_s: float) -> tuple[float, _State]:
+        """When the system became well for good, and its state. Raises DeadlineError."""
+        since: list[float] = []
+        state: list[_State] = []
+
+        def well_for_long() -> bool:
+            state[:] = [self._state()]
+            if not state[0].well:
+                since.clear()
+                return False
+            since[:] = since or [time.monotonic()]
+            return self._since(since[0]) >= stay_s
+
+        self._wait("recovery: goal, users and alerts", well_for_long, deadline_s)
+        return since[0], state[0]
+
+    # ------------------------------------------------------------------------------------------------ book-keeping
+
+    def _chain_s(self) -> float:
+        """Seconds within which an alert of this runbook would arrive: its own durations and a second for the way."""
+        return self._lab.alert_floor_s.get(self.spec.runbook, 0.0) + 1.0
+
+    def _wait(self, what: str, condition: Callable[[], T], deadline_s: float, every_s: float = 0.05) -> T:
+        return wait_until(what, condition, deadline_s=deadline_s, every_s=every_s, progress=self._lab.progress)
+
+    def _since(self, moment: float) -> float:
+        return time.monotonic() - moment
+
+    def _count_floor(self, what: str, seconds: float) -> None:
+        self._floor[what] = self._floor.get(what, 0.0) + seconds
+
+    def _fails(self, message: str) -> None:
+        if self._lab.stop_at_once:
+            raise AssertionError(message)
+        self._failures.append(message)
+
+    def _end_window(self) -> None:
+        if not self._watching:
+            return
+        self._watching = False
+        for watcher in self._lab.watchers:
+            for source in watcher.end():
+                self._journal.write(
+                    "source",
+                    claim=source.claim,
+                    name=source.signal,
+                    answers=source.answers,
+                    exists=source.exists,
+                    fresh=source.fresh,
+                    detail=source.detail,
+                )
+
+
+def _wrong(state: _State) -> str:
+    broken = [] if state.goal else ["the goal is not reached"]
+    return "; ".join(broken + [f"{name}: {o.detail}" for name, o in state.settled.items() if not o.holds])

@@ -1,0 +1,193 @@
+"""What a run is about to try: experiments, the sentences that they rest on, and what carries those sentences out.
+
+Made once, before anything is started. Every label, wording and name is looked up here, so that a mistake in a
+scenario, a step definition or a runbook ends the run while nothing has been touched yet.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runlab import runbook as text
+from runlab.arm import ArmSpec
+from runlab.model import ArmName, Fault, JsonObject, LabError, Runbook, Signal
+from runlab.scenario import Experiment, Prevention, Scenario
+from runlab.steps import Registry, load_modules
+
+ARMS: Mapping[str, ArmName] = {
+    "test_quiet_without_fault": "quiet",
+    "test_detected_and_recovered": "fault",
+    "test_stays_broken_without_recovery": "withheld",
+    "test_without_the_measure": "off",
+    "test_with_the_measure": "on",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run knows before it starts."""
+
+    runbooks: Mapping[str, Runbook]
+    experiments: tuple[type[Experiment], ...]
+    steps: Mapping[str, Registry]
+    """The step definitions that serve each runbook under test, by its id."""
+    bindings: Mapping[str, JsonObject]
+    """By claim: who carries it out, or why nobody does."""
+    not_signals: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def make(cls, runbooks: Path, experiments: Iterable[type[Experiment]]) -> Plan:
+        """Read the runbooks and bind them. Raises LabError for whatever does not fit together."""
+        books = {book.id: book for book in text.load(runbooks)}
+        tried = tuple(experiments)
+        for experiment in tried:
+            _check_labels(experiment, books, runbooks)
+        steps = {experiment.runbook: _registry(experiment) for experiment in tried}
+        return cls(
+            runbooks=books,
+            experiments=tried,
+            steps=steps,
+            bindings={
+                claim.id: binding
+                for name, registry in steps.items()
+                for claim in books[name].claims
+                if (binding := _binding(registry, books[name], claim.id)) is not None
+            },
+            not_signals={experiment.runbook: _not_signals(experiment, books) for experiment in tried},
+        )
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Every alert, signature and symptom of every runbook that was read; all are watched in every arm."""
+        found: list[Signal] = []
+        for name, book in self.runbooks.items():
+            found += text.signals(book, self.not_signals.get(name, {}))
+            if name in self.steps:
+                found += self.steps[name].symptoms(book)
+        return tuple(found)
+
+    def claims_event(self) -> JsonObject:
+        return {
+            "runbooks": [asdict(book) for book in self.runbooks.values()],
+            "not_signals": {name: dict(spans) for name, spans in self.not_signals.items()},
+        }
+
+    def plan_event(self, arms: Sequence[str], capabilities: frozenset[str]) -> JsonObject:
+        """The journal's plan: `arms` are the ids of those selected; scenarios name all their incidents."""
+        return {
+            "arms": list(arms),
+            "scenarios": [self._scenario(experiment, capabilities) for experiment in self.experiments],
+            "bindings": dict(self.bindings),
+        }
+
+    def _scenario(self, experiment: type[Experiment], capabilities: frozenset[str]) -> JsonObject:
+        book = self.runbooks[experiment.runbook]
+        every = [spec for name in ARMS if hasattr(experiment, name) for spec in specs(experiment, name)]
+        needs = {need for spec in every if spec.fault for need in spec.fault.needs}
+        cause, measure = getattr(experiment, "cause", ""), getattr(experiment, "measure", "")
+        return {
+            "scenario": experiment.__name__,
+            "runbook": book.id,
+            "cause": cause,
+            "cause_claim": text.labelled(book, "cause", cause).id if cause else None,
+            "measure": measure,
+            "measure_claim": text.labelled(book, "prevent", measure).id if measure else None,
+            "margin": asdict(experiment.margin) if issubclass(experiment, Prevention) else None,
+            "procedures": list(_procedures(experiment)),
+            "incidents": list(dict.fromkeys(spec.incident for spec in every if spec.fault)),
+            "lacks": sorted(needs - capabilities),
+        }
+
+
+def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
+    """The arms that one test function of an experiment stands for, in the order in which they are run."""
+    name = ARMS[test]
+    if issubclass(experiment, Prevention):
+        settings = experiment.off if name == "off" else experiment.on
+        yield ArmSpec(
+            experiment=experiment.__name__,
+            runbook=experiment.runbook,
+            name=name,
+            fault=experiment.fault,
+            case="",
+            settings=settings,
+            measure=experiment.measure,
+            impact=experiment.impact,
+            observed_for_s=experiment.observed_for_s,
+        )
+    elif issubclass(experiment, Scenario):
+        faults: Sequence[Fault | None] = [None] if name == "quiet" else _faults(experiment)
+        for fault in faults:
+            for case, settings in experiment.cases.items():
+                yield ArmSpec(
+                    experiment=experiment.__name__,
+                    runbook=experiment.runbook,
+                    name=name,
+                    fault=fault,
+                    case=case,
+                    settings=settings,
+                    cause=experiment.cause,
+                    procedures=_procedures(experiment),
+                    floor={} if name == "quiet" else experiment.floor.get(case, {}),
+                    detects_within_s=experiment.detects_within_s,
+                    recovers_within_s=experiment.recovers_within_s,
+                )
+
+
+def _faults(experiment: type[Scenario]) -> tuple[Fault, ...]:
+    return experiment.faults if isinstance(experiment.faults, tuple) else (experiment.faults,)
+
+
+def _procedures(experiment: type[Experiment]) -> tuple[str, ...]:
+    labels = getattr(experiment, "procedure", ())
+    return (labels,) if isinstance(labels, str) else tuple(labels)
+
+
+def _check_labels(experiment: type[Experiment], books: Mapping[str, Runbook], where: Path) -> None:
+    place = f"{inspect.getsourcefile(experiment)}:{inspect.getsourcelines(experiment)[1]}"
+    book = books.get(experiment.runbook)
+    if book is None:
+        raise LabError(f"there is no {experiment.runbook} in {where}", where=place, mend=f"known: {', '.join(books)}")
+    try:
+        if issubclass(experiment, Scenario):
+            text.labelled(book, "cause", experiment.cause)
+            for label in _procedures(experiment):
+                text.procedure(book, label)
+        elif issubclass(experiment, Prevention):
+            text.labelled(book, "prevent", experiment.measure)
+    except LabError as error:
+        raise LabError(f"{experiment.__name__}: {error.message}", where=place, mend=error.mend) from None
+
+
+def _registry(experiment: type[Experiment]) -> Registry:
+    folder = Path(str(inspect.getsourcefile(experiment))).parent
+    return Registry.collect(load_modules(folder))
+
+
+def _binding(registry: Registry, book: Runbook, claim_id: str) -> JsonObject | None:
+    """How the journal tells who carries a claim out; None where only scenarios can (causes and measures)."""
+    claim = next(claim for claim in book.claims if claim.id == claim_id)
+    match = registry.bind(claim)
+    if match is None:
+        needs_one = claim.kind == "recover" or (claim.kind == "detect" and not claim.parts)
+        return {"role": None, "error": registry.explain_missing(claim).splitlines()[0]} if needs_one else None
+    definition = match.definition
+    return {
+        "role": None if definition.role == "signal" else definition.role,
+        "symptom": definition.role == "signal",
+        "place": definition.place,
+        "pattern": definition.pattern,
+        "promises": dict(definition.promises),
+        "lists": definition.lists,
+        "who": definition.who,
+        "why": definition.why,
+    }
+
+
+def _not_signals(experiment: type[Experiment], books: Mapping[str, Runbook]) -> dict[str, str]:
+    """The module's NOT_SIGNALS, as far as this edition of the text has those spans."""
+    spans = {part.text for claim in books[experiment.runbook].of_kind("detect") for part in claim.parts}
+    listed: Mapping[str, str] = getattr(inspect.getmodule(experiment), "NOT_SIGNALS", {})
+    return {span: why for span, why in listed.items() if span in spans}

@@ -1,0 +1,91 @@
+"""What a runbook's SQL is, by PostgreSQL's own grammar: which kinds of statements, and where its placeholders stand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pglast
+from pglast import ast
+from pglast.visitors import Ancestor, Visitor
+
+from runlab.model import Json
+
+_KINDS = {ast.SelectStmt: "select", ast.ExplainStmt: "explain"}
+_WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.IntoClause)
+
+
+class RefusedError(Exception):
+    """This command is not one that the operator may run; the message says why."""
+
+
+class _Writes(Visitor):
+    """Finds what changes data inside a statement that begins like a harmless one."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+
+    def visit(self, ancestors: Ancestor, node: ast.Node) -> None:  # noqa: ARG002 -- pglast's own signature
+        if isinstance(node, _WRITES):
+            self.found = type(node).__name__.removesuffix("Stmt").removesuffix("Clause").upper()
+
+
+class _Columns(Visitor):
+    """Finds bare column references of the wanted names, each with its offset."""
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        self.wanted, self.found = wanted, list[tuple[int, str]]()
+
+    def visit_ColumnRef(self, ancestors: Ancestor, node: ast.ColumnRef) -> None:  # noqa: ARG002, N802
+        fields = node.fields or ()
+        if len(fields) == 1 and isinstance(fields[0], ast.String) and fields[0].sval in self.wanted:
+            self.found.append((int(node.location or 0), str(fields[0].sval)))
+
+
+def check(query: str, allowed: Collection[str]) -> None:
+    """Raise RefusedError unless every statement of `query` is of an allowed kind and changes no data."""
+    for statement in _parse(query):
+        kind = _KINDS.get(type(statement))
+        if kind not in allowed:
+            name = type(statement).__name__.removesuffix("Stmt").upper()
+            raise RefusedError(f"{name} is not among the statements that lab.toml allows ({', '.join(allowed)})")
+        writes = _Writes()
+        writes(statement)
+        if writes.found:
+            raise RefusedError(f"it contains {writes.found}")
+
+
+def fill(query: str, values: Mapping[str, Json]) -> str:
+    """Replace each bare word of `query` that names one of `values` by that value as an SQL literal.
+
+    `SELECT pg_terminate_backend(pid);` with {"pid": 11} gives `SELECT pg_terminate_backend(11);`. Words inside
+    strings, and qualified names such as `a.pid`, stay. Raises RefusedError when a value's name does not occur.
+    """
+    columns = _Columns(values)
+    for statement in _parse(query):
+        columns(statement)
+    missing = sorted(set(values) - {name for _, name in columns.found})
+    if missing:
+        raise RefusedError(f"it has no place for {', '.join(missing)}")
+    raw = query.encode()
+    for offset, name in sorted(columns.found, reverse=True):
+        raw = raw[:offset] + _literal(values[name]).encode() + raw[offset + len(name.encode()) :]
+    return raw.decode()
+
+
+def _literal(value: Json) -> str:
+    text = str(value)
+    if text.lstrip("-").isascii() and text.lstrip("-").isdigit():
+        return text
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _parse(query: str) -> list[ast.Node]:
+    if "\\" in query and query.lstrip().startswith("\\"):
+        raise RefusedError("a meta-command of psql, not SQL")
+    try:
+        statements = [raw.stmt for raw in pglast.parse_sql(query) if raw.stmt is not None]
+    except pglast.parser.ParseError as error:
+        raise RefusedError(f"not SQL that PostgreSQL can parse: {error}") from None
+    if not statements:
+        raise RefusedError("no statement in it")
+    return statements

@@ -1,0 +1,311 @@
+"""compose.yaml, the only description of a service, read the way the Compose specification has it.
+
+The part of the specification that a runtime without a container engine can honour is parsed into frozen models; a key
+that is unknown, or that would need an engine, is an error with file and line. What Compose has no word for stands
+under `x-lab`: see `ServiceLab` and `StackLab`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from runlab.model import LabError
+
+Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
+
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|h|m|s)")
+_VARIABLE = re.compile(
+    r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_]\w*)"
+    r"|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?[-?+])(?P<operand>[^{}]*))?\})?",
+    re.ASCII,
+)
+
+
+def _seconds(value: object) -> float:
+    text = str(value)
+    pieces = _DURATION.findall(text)
+    if not pieces or "".join(number + unit for number, unit in pieces) != text:
+        raise ValueError(f"no duration: {text!r}; write 100ms, 5s or 1m30s")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in pieces)
+
+
+def _scalar_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError("must be a string or a number; quote it")
+
+
+def _conditions(value: object) -> object:
+    """The short form `[a, b]` means service_started, as in the specification."""
+    if isinstance(value, list):
+        return dict.fromkeys(value, "service_started")
+    if isinstance(value, dict):
+        return {name: entry.get("condition") if isinstance(entry, dict) else entry for name, entry in value.items()}
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Text = Annotated[str, BeforeValidator(_scalar_text)]
+Argv = Annotated[list[Text], Field(min_length=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Healthcheck(_Model):
+    """`test` is ["CMD", …] without a shell. Unhealthy after `start_period` and then `retries` times `interval`."""
+
+    test: Annotated[list[Text], Field(min_length=2)]
+    interval: Seconds = 30.0
+    timeout: Seconds = 30.0
+    start_period: Seconds = 0.0
+    retries: int = 3
+
+    def model_post_init(self, _context: object, /) -> None:
+        if self.test[0] != "CMD":
+            raise ValueError('a health check is ["CMD", program, …], without a shell')
+
+    @property
+    def argv(self) -> list[str]:
+        return self.test[1:]
+
+
+class ServiceLab(_Model):
+    """`x-lab` of a service. Argument lists run as the service's account, in its environment, without a shell.
+
+    `capabilities`: what faults may count on while it runs. `prepare`: run once, before it starts; the files of its
+    `secrets` exist only meanwhile. `reset`: back to the first day, between scenarios. `version`: its first line of
+    output is the version. `once`: it runs to completion and then counts as ready. `nice`: as nice(1).
+    """
+
+    capabilities: list[str] = []
+    prepare: list[Argv] = []
+    reset: list[Argv] = []
+    version: Argv | None = None
+    once: bool = False
+    nice: int = 0
+
+
+class Config(_Model):
+    """A configuration file, its text inline."""
+
+    content: str
+
+
+class Secret(_Model):
+    """A password, made for each run; `environment` names the variable that holds it."""
+
+    environment: str
+
+
+class Mount(_Model):
+    """Where an engine mounts a config or secret; without one, ${CONFIG_name} and ${SECRET_name} say where it is."""
+
+    source: str
+    target: str = ""
+    mode: int | None = None
+
+
+class Service(_Model):
+    """One service. `stop_signal` is what it gets before SIGKILL when the run ends; unless given, nothing: its data is
+    thrown away. The last block of fields is for a container engine and not used here.
+    """
+
+    entrypoint: list[Text] = []
+    command: list[Text] = []
+    environment: dict[str, Text] = {}
+    expose: list[int] = []
+    healthcheck: Healthcheck | None = None
+    depends_on: Annotated[dict[str, Condition], BeforeValidator(_conditions)] = {}
+    configs: list[Mount] = []
+    secrets: list[Mount] = []
+    stop_signal: str = "SIGKILL"
+    lab: ServiceLab = Field(default=ServiceLab(), alias="x-lab")
+
+    image: str = ""
+    build: Any = None
+    init: Any = None
+    networks: Any = None
+    ports: Any = None
+    restart: Any = None
+    shm_size: Any = None
+    tmpfs: Any = None
+    user: Any = None
+    volumes: Any = None
+
+    @property
+    def argv(self) -> list[str]:
+        return [*self.entrypoint, *self.command]
+
+
+class StackLab(_Model):
+    """`x-lab` of the whole file. Paths are relative to it.
+
+    `hosts`: further addresses of the stack's network and the ports that must be free there. `rules`: the folder of
+    alert rules, found at ${CONFIG_rules}. `release`: a Python package, copied for each run and put on PYTHONPATH.
+    """
+
+    hosts: dict[str, list[int]] = {}
+    rules: str = ""
+    release: str = ""
+
+
+class Compose(_Model):
+    """A whole file: services in its order, which is also the order in which they are started."""
+
+    services: Annotated[dict[str, Service], Field(min_length=1)]
+    configs: dict[str, Config] = {}
+    secrets: dict[str, Secret] = {}
+    lab: StackLab = Field(default=StackLab(), alias="x-lab")
+    name: str = ""
+    networks: Any = None
+    volumes: Any = None
+
+    def with_dependencies(self, names: Collection[str] | None) -> list[str]:
+        """`names` and whatever they depend on, in the file's order; None means all. LabError for an unknown one."""
+        wanted = list(self.services if names is None else names)
+        for name in wanted:
+            if name not in self.services:
+                raise LabError(f"no such service: {name}", mend=f"there are {', '.join(self.services)}")
+            wanted += [other for other in self.services[name].depends_on if other not in wanted]
+        return [name for name in self.services if name in wanted]
+
+
+def read(file: Path, variables: Mapping[str, str] | None = None) -> Compose:
+    """Parse `file`, its strings interpolated with `variables`; with None they are left as they stand.
+
+    Raises LabError with file and line for a file that cannot be read, YAML errors, unknown or malformed keys,
+    variables without a value or default, and names that are not declared.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = _load(text, file, variables)
+    except OSError as error:
+        raise LabError(f"cannot be read: {error.strerror}", where=str(file)) from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise LabError(f"no YAML: {error.problem}", where=f"{file}:{line}") from None
+    try:
+        compose = Compose.model_validate(_without_extensions(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        line = _line(root, first["loc"])
+        path = ".".join(str(step) for step in first["loc"])
+        what = "unknown here, or needs a container engine" if first["type"] == "extra_forbidden" else first["msg"]
+        raise LabError(f"{path}: {what}", where=f"{file}:{line}") from None
+    for loc, message in _undeclared(compose):
+        raise LabError(message, where=f"{file}:{_line(root, loc)}")
+    return compose
+
+
+def interpolate(text: str, variables: Mapping[str, str], *, where: str = "") -> str:
+    """Compose's interpolation: $NAME, ${NAME}, ${NAME:-default}, ${NAME:?message}, ${NAME:+other}, and $$ for $.
+
+    `:` also counts an empty value as unset. LabError, naming `where`, for a value that is missing and a stray $.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return "$"
+        name = match["bare"] or match["braced"]
+        if not name:
+            raise LabError("a lone $", where=where, mend="write $$ for a literal $")
+        found, operator = variables.get(name), match["operator"] or ""
+        operand = match["operand"] or ""
+        given = found if found or not operator.startswith(":") else None
+        if operator.endswith("+"):
+            return "" if given is None else operand
+        if given is not None:
+            return given
+        if operator.endswith("-"):
+            return operand
+        detail = operand if operator.endswith("?") and operand else "has no value"
+        raise LabError(f"${{{name}}}: {detail}", where=where, mend=f"set it, or write ${{{name}:-default}}")
+
+    return _VARIABLE.sub(value, text)
+
+
+def _load(text: str, file: Path, variables: Mapping[str, str] | None) -> Any:
+    class Loader(yaml.SafeLoader):
+        """Interpolates each string where its line is still known."""
+
+    def string(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+        if variables is None or "$" not in node.value:
+            return str(node.value)
+        first = node.start_mark.line + (2 if node.style in {"|", ">"} else 1)
+        lines = str(node.value).split("\n")
+        where = (f"{file}:{number}" for number in range(first, first + len(lines)))
+        return "\n".join(interpolate(line, variables, where=place) for line, place in zip(lines, where, strict=True))
+
+    Loader.add_constructor("tag:yaml.org,2002:str", string)
+    return yaml.load(text, Loader=Loader)  # noqa: S506  (a SafeLoader's subclass)
+
+
+def _without_extensions(data: Any) -> Any:
+    """Drop `x-…` keys other than ours at the two levels where the specification allows them."""
+    if not isinstance(data, dict):
+        return data
+    kept = {key: value for key, value in data.items() if not str(key).startswith("x-") or key == "x-lab"}
+    if isinstance(kept.get("services"), dict):
+        kept["services"] = {
+            name: {key: value for key, value in entry.items() if not str(key).startswith("x-") or key == "x-lab"}
+            if isinstance(entry, dict)
+            else entry
+            for name, entry in kept["services"].items()
+        }
+    return kept
+
+
+def _undeclared(compose: Compose) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, service in compose.services.items():
+        if not service.argv:
+            yield ("services", name), f"service {name} has no command"
+        for key, used, declared in (
+            ("depends_on", list(service.depends_on), compose.services),
+            ("configs", [mount.source for mount in service.configs], compose.configs),
+            ("secrets", [mount.source for mount in service.secrets], compose.secrets),
+        ):
+            for other in used:
+                if other not in declared:
+                    yield ("services", name, key), f"service {name}: {key} names {other}, which is not declared"
+        if name in _reachable(compose, name):
+            yield ("services", name, "depends_on"), f"service {name} depends on itself"
+
+
+def _reachable(compose: Compose, name: str) -> set[str]:
+    found: set[str] = set()
+    todo = list(compose.services[name].depends_on)
+    while todo:
+        other = todo.pop()
+        if other not in found and other in compose.services:
+            found.add(other)
+            todo += compose.services[other].depends_on
+    return found
+
+
+def _line(root: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
+    """The line of the innermost node on the way to `loc`."""
+    line, node = 1, root
+    for step in loc:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [pair for pair in node.value if pair[0].value == str(step)]
+            if not pairs:
+                break
+            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

@@ -1,0 +1,90 @@
+"""The keeper's Unix socket: one line of JSON for a request, one for its answer, any number on a connection."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runlab.model import JsonObject, LabError
+
+Operation = Callable[..., Any]
+
+
+class StackError(LabError):
+    """The stack could not start, has ended, or one of its services has; one line that names which and why."""
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket at `path` that only this account can connect to."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    path.chmod(0o600)
+    server.listen(64)
+    return server
+
+
+def serve(server: socket.socket, operations: Mapping[str, Operation]) -> None:
+    """Answer for ever, each connection in a thread of its own. An operation's LabError or OSError is its answer."""
+
+    def answer(line: bytes) -> JsonObject:
+        request = json.loads(line)
+        operation = operations[request.pop("operation")]
+        try:
+            return {"answer": operation(**request)}
+        except (LabError, OSError) as error:
+            return {"error": str(error)}
+
+    def converse(connection: socket.socket) -> None:
+        with connection, connection.makefile("rwb") as stream:
+            for line in stream:
+                stream.write(json.dumps(answer(line)).encode() + b"\n")
+                stream.flush()
+
+    while True:
+        connection, _ = server.accept()
+        threading.Thread(target=converse, args=(connection,), daemon=True).start()
+
+
+def call(path: Path, operation: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
+    """Ask the keeper that listens at `path`. StackError with its answer's error, or when it is gone or silent."""
+    with _connect(path) as connection, connection.makefile("rwb") as stream:
+        connection.settimeout(timeout_s)
+        try:
+            stream.write(json.dumps({"operation": operation, **arguments}).encode() + b"\n")
+            stream.flush()
+            line = stream.readline()
+        except OSError:
+            line = b""
+    if not line:
+        raise _gone(path)
+    answer = json.loads(line)
+    if "error" in answer:
+        raise StackError(answer["error"])
+    return answer["answer"]
+
+
+def keeper_pid(path: Path) -> int:
+    """The keeper's pid as this process sees it, whatever namespace it is in (unix(7), SO_PEERCRED)."""
+    with _connect(path) as connection:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, _, _ = struct.unpack("3i", credentials)
+    return int(pid)
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise _gone(path) from None
+    return connection
+
+
+def _gone(path: Path) -> StackError:
+    return StackError("the stack has ended: its keeper does not answer", where=str(path))

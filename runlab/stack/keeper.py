@@ -1,0 +1,178 @@
+"""The keeper: the process that owns every service and whatever a fault holds open.
+
+Started by the guard, in a PID namespace as its first process where one can be had. It reads its plan from standard
+input, listens on a Unix socket in the run's folder, brings the services up and keeps them. It ends everything when the
+guard dies, and when the runner dies and the guard has not ended it by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from runlab.model import LabError
+from runlab.stack import control, ending, folder
+from runlab.stack.children import Children, Outcome
+from runlab.stack.plan import Plan
+from runlab.stack.services import Held, Service, in_order
+
+_GUARD_ACTS_WITHIN_S = 1.0
+
+
+class Keeper:
+    """What can be asked of the keeper; each public method is an operation of the control socket."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.children = Children()
+        self._folder = Path(plan["folder"])
+        self._held: dict[str, Held] = {}
+        self._services = {
+            name: Service(name, service, plan["accounts"]["service"], self.children, self._record)
+            for name, service in plan["services"].items()
+        }
+        self._versions = threading.Thread(target=self._learn_versions, daemon=True)
+
+    def status(self) -> dict[str, dict[str, str]]:
+        return {name: {"state": it.state, "detail": it.detail} for name, it in self._services.items()}
+
+    def describe(self) -> dict[str, Any]:
+        self._versions.join()
+        return {
+            "run_id": self._plan["run_id"],
+            "hosts": self._plan["hosts"],
+            "secrets": self._plan["secrets"],
+            "capabilities": self._plan["capabilities"],
+            "namespace": self._plan["namespace"],
+            "versions": {name: it.version for name, it in self._services.items()},
+            "logs": {name: it.plan["log"] for name, it in self._services.items()},
+        }
+
+    def execute(self, argv: list[str], account: str, environment: dict[str, str], time_limit_s: float) -> Outcome:
+        return self.children.run(
+            argv, self._plan["accounts"][account], environment=environment, time_limit_s=time_limit_s
+        )
+
+    def hold(self, name: str, argv: list[str], stdin: str, environment: dict[str, str]) -> None:
+        if name in self._held and self._held[name].alive:
+            raise LabError(f"{name} is held already", mend="release it first")
+        log = Path(self._plan["logs"], f"hold-{name.replace('/', '_')}.log")
+        account = self._plan["accounts"]["service"]
+        try:
+            held = Held.start(argv, stdin, account, self.children, environment=environment, log=log)
+        except FileNotFoundError:
+            raise LabError(f"cannot hold {name}: {argv[0]}: command not found") from None
+        self._held[name] = held
+        if it := ending.identify(held.pid):
+            self._record(it)
+
+    def release(self, name: str) -> None:
+        if held := self._held.pop(name, None):
+            held.release()
+
+    def signal(self, service: str, number: int) -> None:
+        self._service(service).send(number)
+
+    def restart(self, service: str) -> None:
+        self._service(service).restart()
+
+    def reset(self) -> None:
+        depends = {name: it.plan["depends"] for name, it in self._services.items()}
+        failures = in_order(depends, lambda name: self._services[name].reset())
+        if failures:
+            raise next(iter(failures.values()))
+
+    def end(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def bring_up(self) -> None:
+        """Start every service, and learn the versions meanwhile; failures are in `status`."""
+        depends = {name: it.plan["depends"] for name, it in self._services.items()}
+        self._versions.start()
+        in_order(depends, lambda name: self._services[name].bring_up())
+
+    def _learn_versions(self) -> None:
+        for it in self._services.values():
+            it.learn_version()
+
+    def end_everything(self) -> None:
+        """End every process below this one, and the run's folder."""
+        if self._plan["namespace"]:
+            # the kernel ends what is left, and the namespace's shared memory, together with this process
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        else:
+            ended = ending.end(lambda: ending.descendants(os.getpid()), folder.recorded(self._folder))
+            ending.remove_segments(ended)
+        folder.remove(self._folder)
+
+    def _service(self, name: str) -> Service:
+        if name not in self._services:
+            raise LabError(f"no such service here: {name}", mend=f"there are {', '.join(self._services)}")
+        return self._services[name]
+
+    def _record(self, process: ending.Process) -> None:
+        if not self._plan["namespace"]:
+            folder.record(self._folder, process)
+
+
+def main(guard: int, runner: int) -> None:
+    """Keep one stack until its end; `guard` and `runner` are pidfds of these two."""
+    for descriptor in (guard, runner):
+        os.set_inheritable(descriptor, False)
+    wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(woken)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    plan: Plan = json.loads(sys.stdin.buffer.readline() or b"null")
+    if not plan:
+        return
+    if not plan["namespace"]:
+        ending.adopt_orphans()
+    keeper = Keeper(plan)
+    operations = ("status", "describe", "execute", "hold", "release", "signal", "restart", "reset", "end")
+    server = control.listen(folder.control_socket(Path(plan["folder"])))
+    threading.Thread(
+        target=control.serve, args=(server, {name: getattr(keeper, name) for name in operations}), daemon=True
+    ).start()
+    threading.Thread(target=keeper.bring_up, daemon=True).start()
+    print(json.dumps({"namespace": plan["namespace"]}), flush=True)
+    _keep(keeper, guard, runner, wake)
+    keeper.end_everything()
+    # other threads may be waiting for processes that are gone
+    os._exit(0)
+
+
+def _keep(keeper: Keeper, guard: int, runner: int, wake: int) -> None:
+    """Reap children until guard or runner is gone, or a signal says so."""
+    poll = select.poll()
+    for descriptor in (guard, runner, wake):
+        poll.register(descriptor, select.POLLIN)
+    deadline: float | None = None
+    while True:
+        events = poll.poll(None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000)
+        ready = {descriptor for descriptor, _ in events}
+        if wake in ready:
+            told = any(number != signal.SIGCHLD for number in os.read(wake, 1024))
+            keeper.children.reap()
+            if told:
+                return
+        if guard in ready or not events:
+            return
+        if runner in ready:
+            # the guard is the thorough one: act only if it does not
+            deadline = time.monotonic() + _GUARD_ACTS_WITHIN_S
+            poll.unregister(runner)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[2]), int(sys.argv[3]))

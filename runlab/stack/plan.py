@@ -1,0 +1,68 @@
+"""What the runner hands to guard and keeper: plain data, passed as one line of JSON through a pipe.
+
+Standard library only, and little of it: guard and keeper start in some 50 ms.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Reservation(TypedDict):
+    """What the guard needs before a plan can be made. `ports`: those that must be free, by host name."""
+
+    run_id: str
+    runner: int
+    parent: str
+    hosts: dict[str, list[int]]
+    namespaces: bool
+
+
+class Health(TypedDict):
+    """A health check, in seconds."""
+
+    argv: list[str]
+    interval_s: float
+    timeout_s: float
+    deadline_s: float
+
+
+class ServicePlan(TypedDict):
+    """One service, ready to start: programs are absolute paths, nothing is left to interpolate."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    cwd: str
+    log: str
+    nice: int
+    once: bool
+    stop_signal: int
+    depends: list[str]
+    health: Health | None
+    prepare: list[list[str]]
+    reset: list[list[str]]
+    version: list[str] | None
+    secret_files: dict[str, str]
+
+
+class Account(TypedDict):
+    """Whose rights a command has: `prefix` is the setpriv call that gives up all others; `uid` owns its files."""
+
+    uid: int
+    prefix: list[str]
+    environment: dict[str, str]
+    cwd: str
+
+
+class Plan(TypedDict):
+    """A whole stack. `namespace`: whether the keeper is the first process of a PID namespace (the guard fills it)."""
+
+    run_id: str
+    folder: str
+    logs: str
+    namespace: bool
+    hosts: dict[str, str]
+    secrets: dict[str, str]
+    capabilities: list[str]
+    accounts: dict[str, Account]
+    services: dict[str, ServicePlan]

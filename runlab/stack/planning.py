@@ -1,0 +1,217 @@
+"""From compose.yaml and a run's folder to the plan that the keeper carries out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runlab.model import LabError
+from runlab.stack import folder as folders
+from runlab.stack import programs
+from runlab.stack.compose import Compose, Service, read
+from runlab.stack.plan import Account, Health, Plan, ServicePlan
+
+SERVICE_UID = 65534
+OPERATOR_UID = 64197
+
+Rules = Callable[[str, str], str]
+"""What is to be made of a file of alert rules: (text, file) -> text."""
+
+
+def make(
+    file: Path,
+    chosen: Sequence[str],
+    *,
+    run_id: str,
+    folder: Path,
+    logs: Path,
+    hosts: Mapping[str, str],
+    rules: Rules,
+    variables: Mapping[str, str],
+    operator_uid: int,
+) -> Plan:
+    """Fill the run's folder with what the services need, and say how each of `chosen` is to be run.
+
+    Raises LabError for what compose.yaml lacks, for rules that `rules` refuses, and for programs not installed.
+    """
+    draft = read(file)
+    passwords = {secret.environment: secrets.token_urlsafe(24) for secret in draft.secrets.values()}
+    config = folder / "config"
+    compose = read(file, _variables(draft, folder) | _addresses(hosts) | passwords | {"RUN_ID": run_id, **variables})
+    accounts = _accounts(folder, operator_uid)
+    config.mkdir(mode=0o700)
+    for name, entry in compose.configs.items():
+        (config / name).write_text(entry.content, encoding="utf-8")
+    _copy_rules(file, compose.lab.rules, config / "rules", rules)
+    release = _copy_release(file, compose.lab.release, folder / "release")
+    site = _Site(compose, folder, logs, chosen, passwords, release)
+    services = {name: _service(name, site) for name in chosen}
+    _give(folder / "operator", accounts["operator"]["uid"])
+    for path in (config, folder / "services", folder / "release"):
+        _give(path, accounts["service"]["uid"])
+    return Plan(
+        run_id=run_id,
+        folder=str(folder),
+        logs=str(logs),
+        namespace=False,
+        hosts=dict(hosts),
+        secrets=passwords,
+        capabilities=_capabilities(compose, chosen),
+        accounts=accounts,
+        services=services,
+    )
+
+
+def variable(name: str) -> str:
+    """How a service's or file's name stands in a variable's: my-service -> my_service."""
+    return name.replace("-", "_").replace(".", "_")
+
+
+def _addresses(hosts: Mapping[str, str]) -> dict[str, str]:
+    return {f"HOST_{variable(name)}": address for name, address in hosts.items()}
+
+
+def _variables(draft: Compose, folder: Path) -> dict[str, str]:
+    found = {f"DATA_{variable(name)}": str(folder / "services" / name / "data") for name in draft.services}
+    found |= {f"CONFIG_{variable(name)}": str(folder / "config" / name) for name in (*draft.configs, "rules")}
+    for name, service in draft.services.items():
+        found |= {f"SECRET_{variable(m.source)}": str(_secret(folder, name, m.source)) for m in service.secrets}
+    return found
+
+
+def _secret(folder: Path, service: str, source: str) -> Path:
+    return folder / "services" / service / "home" / source
+
+
+def _accounts(folder: Path, operator_uid: int) -> dict[str, Account]:
+    """As root the services' and the operator's accounts differ from ours and from each other; else all are ours."""
+    marked = dict([folders.mark(folder)])
+    root = os.geteuid() == 0
+
+    def account(uid: int, home: Path, path: str) -> Account:
+        home.mkdir(mode=0o700, parents=True)
+        ids = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if root else []
+        return Account(
+            uid=uid if root else os.geteuid(),
+            prefix=["setpriv", *ids, "--no-new-privs", "--"],
+            environment={
+                "PATH": path,
+                "LANG": "C.UTF-8",
+                "HOME": str(home),
+                "TMPDIR": str(home),
+                **marked,
+            },
+            cwd=str(home),
+        )
+
+    (folder / "services").mkdir(mode=0o700)
+    return {
+        "service": account(SERVICE_UID, folder / "services" / ".home", programs.service_path()),
+        "operator": account(operator_uid, folder / "operator", programs.system_path()),
+    }
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What every service's plan is made from; `passwords` by variable, `release`: the environment that finds it."""
+
+    compose: Compose
+    folder: Path
+    logs: Path
+    chosen: Sequence[str]
+    passwords: Mapping[str, str]
+    release: Mapping[str, str]
+
+
+def _service(name: str, site: _Site) -> ServicePlan:
+    service = site.compose.services[name]
+    place = site.folder / "services" / name
+    for part in ("data", "home"):
+        (place / part).mkdir(mode=0o700, parents=True)
+
+    def resolved(argv: Sequence[str]) -> list[str]:
+        return [programs.find(argv[0], service=name), *argv[1:]]
+
+    home = {"HOME": str(place / "home"), "TMPDIR": str(place / "home"), "PYTHONUNBUFFERED": "1"}
+    return ServicePlan(
+        argv=resolved(service.argv),
+        environment={**home, **site.release, **service.environment},
+        cwd=str(place / "home"),
+        log=str(site.logs / f"{name}.log"),
+        nice=service.lab.nice,
+        once=service.lab.once or _awaited(name, site.compose),
+        stop_signal=_signal(name, service),
+        depends=[other for other in service.depends_on if other in site.chosen],
+        health=_health(service, resolved),
+        prepare=[resolved(argv) for argv in service.lab.prepare],
+        reset=[resolved(argv) for argv in service.lab.reset],
+        version=resolved(service.lab.version) if service.lab.version else None,
+        secret_files={
+            str(_secret(site.folder, name, mount.source)): site.passwords[
+                site.compose.secrets[mount.source].environment
+            ]
+            for mount in service.secrets
+        },
+    )
+
+
+def _awaited(name: str, compose: Compose) -> bool:
+    """Whether another service waits for this one's completion."""
+    conditions = (other.depends_on.get(name) for other in compose.services.values())
+    return "service_completed_successfully" in conditions
+
+
+def _signal(name: str, service: Service) -> int:
+    try:
+        return signal.Signals[service.stop_signal]
+    except KeyError:
+        raise LabError(f"service {name}: no such signal: {service.stop_signal}") from None
+
+
+def _health(service: Service, resolved: Callable[[Sequence[str]], list[str]]) -> Health | None:
+    check = service.healthcheck
+    if check is None:
+        return None
+    return Health(
+        argv=resolved(check.argv),
+        interval_s=check.interval,
+        timeout_s=check.timeout,
+        deadline_s=check.start_period + check.retries * check.interval,
+    )
+
+
+def _capabilities(compose: Compose, chosen: Sequence[str]) -> list[str]:
+    declared = {name for service in chosen for name in compose.services[service].lab.capabilities}
+    return sorted(declared | ({"accounts"} if os.geteuid() == 0 else set()))
+
+
+def _copy_rules(file: Path, source: str, target: Path, rules: Rules) -> None:
+    target.mkdir(mode=0o700)
+    for path in sorted((file.parent / source).glob("*.yml")) if source else ():
+        (target / path.name).write_text(rules(path.read_text(encoding="utf-8"), str(path)), encoding="utf-8")
+
+
+def _copy_release(file: Path, source: str, target: Path) -> dict[str, str]:
+    """The environment in which the released package is importable; the copy is what an image would hold."""
+    target.mkdir(mode=0o700)
+    package = (file.parent / source).resolve()
+    if not source or not package.is_dir():
+        return {}
+    shutil.copytree(package, target / package.name)
+    return {"PYTHONPATH": str(target)}
+
+
+def _give(path: Path, uid: int) -> None:
+    if os.geteuid() == 0:
+        for each in _tree(path):
+            os.chown(each, uid, uid, follow_symlinks=False)
+
+
+def _tree(path: Path) -> Iterator[Path]:
+    yield path
+    yield from path.rglob("*")

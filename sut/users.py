@@ -1,0 +1,118 @@
+"""The platform's users: a steady stream of requests and, in their own words, what came of each of them.
+
+`python -m sut.users` runs until it is stopped, and stops by itself after USERS_LIMIT_S seconds (an hour unless given).
+Each request makes two lines of USERS_RECORD, one as it is sent and one when it is answered or given up; `t` is
+CLOCK_MONOTONIC in seconds, `id` is unique across restarts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import gevent  # type: ignore[import-untyped]
+from locust import FastHttpUser, constant_throughput, events, task
+from locust.env import Environment
+
+from sut.logs import log_as_json
+
+log = logging.getLogger("sut.users")
+
+USERS, EACH_PER_S = 8, 4.5
+SEEDED = 3000
+STATUSES = ("planned", "active", "done")
+
+
+class Record:
+    """Appends the users' own record, a whole line at a time."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._ids = itertools.count(time.monotonic_ns() // 1000)
+
+    def start(self, endpoint: str) -> int:
+        number = next(self._ids)
+        self._write(event="start", id=number, t=time.monotonic(), endpoint=endpoint)
+        return number
+
+    def end(self, context: dict[str, int], response: Any, exception: Exception | None, **_: Any) -> None:
+        """A listener for Locust's `request` event; an answer that came in part counts as an error too."""
+        self._write(
+            event="end",
+            id=context["id"],
+            t=time.monotonic(),
+            ok=exception is None,
+            status=response.status_code or None,
+            error=f"{type(exception).__name__}: {exception}" if exception else None,
+        )
+
+    def _write(self, **line: Any) -> None:
+        self._file.write(json.dumps(line) + "\n")
+
+
+class Recorded(Environment):
+    """Locust's environment with the users' record in it."""
+
+    def __init__(self, host: str, record: Record) -> None:
+        super().__init__(user_classes=[ProjectUser], events=events, host=host)
+        self.record = record
+        self.events.request.add_listener(record.end)  # type: ignore[no-untyped-call]
+
+
+class ProjectUser(FastHttpUser):
+    """Goes round the four endpoints without end; users begin at different points, so that each is always in use."""
+
+    connection_timeout = network_timeout = 4.0
+    wait_time = constant_throughput(EACH_PER_S)
+    environment: Recorded
+    _offsets = itertools.count()
+
+    def on_start(self) -> None:
+        round_trip = [self.list, self.get, self.change, self.get, self.create]
+        first = next(self._offsets) % len(round_trip)
+        self._next = itertools.cycle(round_trip[first:] + round_trip[:first])
+
+    @task
+    def go_on(self) -> None:
+        next(self._next)()
+
+    def list(self) -> None:
+        self._ask("GET", "/projects", f"/projects?after={random.randrange(SEEDED)}&limit=20")
+
+    def get(self) -> None:
+        self._ask("GET", "/projects/{id}", f"/projects/{random.randint(1, SEEDED)}")
+
+    def change(self) -> None:
+        self._ask("PATCH", "/projects/{id}", f"/projects/{random.randint(1, SEEDED)}", status=random.choice(STATUSES))
+
+    def create(self) -> None:
+        self._ask("POST", "/projects", "/projects", name=f"Users' project {random.randrange(10**6)}")
+
+    def _ask(self, method: str, route: str, path: str, **body: str) -> None:
+        number = self.environment.record.start(f"{method} {route}")
+        self.client.request(method, path, name=route, json=body or None, context={"id": number})
+
+
+def main() -> None:
+    """Reads API_URL, USERS_RECORD and USERS_LIMIT_S."""
+    log_as_json()
+    with Path(os.environ["USERS_RECORD"]).open("a", buffering=1, encoding="utf-8") as file:
+        runner = Recorded(os.environ["API_URL"], Record(file)).create_local_runner()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, runner.quit)
+        log.info("users begin", extra={"users": USERS, "requests_per_s": USERS * EACH_PER_S})
+        runner.start(USERS, spawn_rate=USERS)
+        gevent.spawn_later(float(os.environ.get("USERS_LIMIT_S", "3600")), runner.quit)
+        runner.greenlet.join()
+        log.info("users have gone")
+
+
+if __name__ == "__main__":
+    main()

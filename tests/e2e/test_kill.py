@@ -1,0 +1,184 @@
+"""Whoever is killed, and with whatever signal: nothing of the stack is left after 2 s."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runlab.stack import ending, folder
+from runlab.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+LEFT_AFTER_S = 2.0
+
+# the last line makes a daemon: in a session of its own, orphaned, with an environment of its own
+RUNNER = """
+import json, sys, time
+from pathlib import Path
+from runlab.stack import processes
+stack = processes.start(
+    Path("compose/compose.yaml"), reports=Path(sys.argv[1]), run_id="killed", time_scale=1.0,
+    rules=lambda text, _: text, services={"postgres"}, namespaces=sys.argv[2] == "namespace")
+login = {"PGHOST": stack.host("postgres"), "PGUSER": "postgres", "PGPASSWORD": stack.secret("POSTGRES_PASSWORD")}
+stack.hold("session", ["psql", "-Xq", "postgres"], stdin="begin; select 1;\\n", environment=login)
+stack.execute(["env", "-i", "sh", "-c", "setsid sleep 300 <&- >&- 2>&- &"], account="operator")
+print(json.dumps([str(stack.control.parent), stack.keeper_pid, stack.host("postgres")]), flush=True)
+time.sleep(60)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stack in another process: whom to kill, and what must be gone."""
+
+    runner: subprocess.Popen[str]
+    guard: int
+    keeper: int
+    folder: Path
+    block: str
+    processes: frozenset[ending.Process]
+
+    def pid(self, who: str) -> int:
+        return {"runner": self.runner.pid, "guard": self.guard, "keeper": self.keeper}[who]
+
+    def left(self) -> list[str]:
+        """What is still there of the run."""
+        found = [f"process {it.pid}" for it in self.processes if ending.identify(it.pid) and _same(it)]
+        found += [f"file {self.folder}"] if self.folder.exists() else []
+        found += [f"socket {line}" for line in Path("/proc/net/tcp").read_text().split("\n") if self.block in line]
+        pids = {it.pid for it in self.processes}
+        segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+        return found + [f"shared memory {row[1]}" for row in segments if int(row[4]) in pids]
+
+
+def _same(it: ending.Process) -> bool:
+    now = ending.identify(it.pid)
+    return now is not None and now.started == it.started
+
+
+def _listening(address: str) -> str:
+    """How an address's block and the state "listening" begin in /proc/net/tcp."""
+    first, second, third, _ = (int(part) for part in address.split("."))
+    return f"{third:02X}{second:02X}{first:02X}:"
+
+
+@pytest.fixture(params=["namespace", "plain"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(tmp_path), request.param], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert runner.stdout
+    place, keeper, host = json.loads(runner.stdout.readline())
+    guard = next(it.pid for it in ending.descendants(runner.pid) if _parent(it.pid) == runner.pid)
+    processes = frozenset(ending.descendants(runner.pid) - {it for it in [ending.identify(guard)] if it})
+    assert any(_command(it.pid).startswith("sleep 300") for it in processes)
+    assert len(processes) >= 8
+    made = Run(runner, guard, keeper, Path(place), _listening(host), processes)
+    assert len(made.left()) > len(processes) + 1
+    yield made
+    for pid in (runner.pid, guard, keeper):
+        if it := ending.identify(pid):
+            ending.end(lambda it=it: {it} if _same(it) else set())
+    folder.end_run(made.folder)
+    runner.wait()
+    runner.stdout.close()
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize(
+    "killed",
+    [
+        [("runner", signal.SIGKILL)],
+        [("keeper", signal.SIGKILL)],
+        [("keeper", signal.SIGKILL), ("runner", signal.SIGKILL)],
+        [("guard", signal.SIGKILL)],
+        [("guard", signal.SIGKILL), ("runner", signal.SIGKILL)],
+        [("keeper", signal.SIGSTOP), ("runner", signal.SIGKILL)],
+        [("runner", signal.SIGTERM)],
+        [("runner", signal.SIGINT)],
+        [("guard", signal.SIGTERM)],
+    ],
+    ids=lambda killed: "+".join(f"{who}-{number.name}" for who, number in killed),
+)
+def test_nothing_is_left(run: Run, killed: list[tuple[str, signal.Signals]]) -> None:
+    for who, number in killed:
+        os.kill(run.pid(who), number)
+    _nothing_left(run, lambda: None)
+    wait_until("the guard's end", lambda: not _alive(run.guard), deadline_s=LEFT_AFTER_S)
+
+
+def test_a_stopped_guard_is_not_waited_for(run: Run) -> None:
+    os.kill(run.guard, signal.SIGSTOP)
+    os.kill(run.runner.pid, signal.SIGKILL)
+    _nothing_left(run, lambda: None)
+
+
+def test_what_outlives_all_three_is_ended_by_the_next_run(run: Run) -> None:
+    """The stated gap: without a namespace nobody is left to act when guard, keeper and runner go at once."""
+    os.kill(run.keeper, signal.SIGSTOP)
+    for pid in (run.guard, run.runner.pid, run.keeper):
+        os.kill(pid, signal.SIGKILL)
+    wait_until("the end of all three", lambda: not _alive(run.guard), deadline_s=LEFT_AFTER_S)
+    assert run.folder.exists()
+    long_ago = time.time() - 60
+    os.utime(run.folder, (long_ago, long_ago))
+
+    def next_run() -> None:
+        folder.end_dead_runs(str(run.folder.parent))
+
+    _nothing_left(run, next_run, but_for="sleep 300")
+
+
+def test_a_living_run_is_left_alone_by_others(run: Run) -> None:
+    long_ago = time.time() - 60
+    os.utime(run.folder, (long_ago, long_ago))
+    before = len(run.left())
+    folder.end_dead_runs(str(run.folder.parent))
+    assert len(run.left()) == before
+
+
+def _nothing_left(run: Run, act: Callable[[], None], but_for: str = "") -> None:
+    act()
+
+    def gone() -> bool:
+        run.runner.poll()
+        left = [what for what in run.left() if not _excused(what, but_for)]
+        if left:
+            seen[:] = left
+        return not left
+
+    seen: list[str] = []
+    began = time.monotonic()
+    try:
+        wait_until("the end of everything", gone, deadline_s=LEFT_AFTER_S, every_s=0.02)
+    except TimeoutError:
+        pytest.fail(f"left after {LEFT_AFTER_S} s: {seen}")
+    print(f"nothing left after {time.monotonic() - began:.2f} s")
+
+
+def _excused(what: str, command: str) -> bool:
+    kind, _, name = what.partition(" ")
+    return bool(command) and kind == "process" and _command(int(name)).startswith(command)
+
+
+def _alive(pid: int) -> bool:
+    return ending.identify(pid) is not None

@@ -1,0 +1,392 @@
+"""What a run shows and leaves: the same example run through every report, and text that tries to break out of them."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from runlab import journal
+from runlab.model import LabError
+from runlab.reporting import digest, live, terminal
+from runlab.reporting.evidence import PER_CLAIM, PER_EVENT, Evidence
+from runlab.reporting.junit import junit
+from runlab.reporting.page import page
+from runlab.reporting.schema import whole
+from runlab.reporting.summary import summary
+from runlab.reporting.timeline import timeline
+from runlab.reporting.write import point_latest, write_all
+
+DATA = Path(__file__).parent / "data"
+EVIL = "<script>alert('x')</script> [red]\x1b[31m| `a` \x00 [x](javascript:y)"
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return json.loads((DATA / "results-example.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def events() -> list[dict[str, Any]]:
+    return journal.read(DATA / "journal-example")
+
+
+def shown(*blocks: RenderableType, width: int = 80, terminal: bool = False) -> str:
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=terminal, color_system="truecolor" if terminal else "auto"
+    )
+    for block in blocks:
+        console.print(block)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def claim(results: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(c for c in results["claims"] if c["id"] == name)
+
+
+# -------------------------------------------------------------------------------------------------------- terminal
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_closing_tables_fit_and_say_each_verdict(results, width):
+    text = shown(*terminal.closing_tables(results, report="reports/latest/index.html"), width=width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "\x1b" not in text
+    for verdict, symbol in digest.SYMBOLS.items():
+        assert f"{symbol} {verdict}" in text
+    assert text.startswith("executed 12 of 27 claims; 8 no scenario yet; 4 need packet-filter")
+    assert "RB-002 … RB-005: 11 claims untested" in text
+    assert text.rstrip().endswith("report: reports/latest/index.html")
+    assert re.search(r"fault +timed out +4\.2 s +– +24\.8 s +23\.9 s +1\.0×", text)
+
+
+def test_colour_only_on_a_terminal(results):
+    assert "\x1b[" in shown(*terminal.closing_tables(results), terminal=True)
+
+
+def test_a_runbook_can_not_steer_the_terminal(results):
+    c = claim(results, "RB-001/detect/alerts/1")
+    c["text"] = c["reason"] = "[bold]x[/] \x1b]0;title\x07\x9b2J"
+    text = shown(*terminal.closing_tables(results))
+    assert "[bold]x[/]" in text
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+
+
+def test_sums_agree_whether_advice_counts_as_executed_or_not(results):
+    assert digest.executed_sentence(whole(results)).endswith("2 advice to people")
+    results["run"]["executed"] += 2
+    assert "advice" not in digest.executed_sentence(whole(results))
+
+
+def test_missing_capability_is_said_even_when_no_claim_says_it(results):
+    for c in results["claims"]:
+        c["reason"] = c["reason"].replace("needs packet-filter", "not run")
+    assert "1 scenario needs packet-filter" in digest.executed_sentence(whole(results))
+
+
+def test_failure_text_names_place_expectation_and_what_was_seen(results):
+    text = terminal.failure_text(claim(results, "RB-001/recover/scenario-c/4"))
+    assert text.splitlines()[0] == "RB-001/recover/scenario-c/4 is refuted"
+    assert "runbooks/RB-001-database-migration.md:47" in text
+    assert "names what the fault's witness knows, and no innocents" in text
+    assert "innocents 4690 and 4692" in text
+
+
+def test_before_tests_says_what_will_run_and_what_can_not(events):
+    by_kind = {event["kind"]: event for event in events}
+    text = shown(
+        terminal.before_tests(by_kind["plan"], claims=by_kind["claims"], unplanned=[by_kind["unplanned"]]), width=100
+    )
+    assert text.startswith("7 tests of 2 scenarios")
+    assert "TestPortBlocked can't run: needs packet-filter" in text
+    assert "RB-002 … RB-005: 11 claims without a scenario yet, of 27 in all" in text
+
+
+# ------------------------------------------------------------------------------------------------------- live line
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def test_live_line_is_drawn_at_most_ten_times_a_second_and_cleans_up(a_terminal):
+    now = [100.0]
+    stream = Tty()
+    line = live.LiveLine(stream, arm="TestLockTimeout/fault", clock=lambda: now[0])
+    for i in range(100):
+        now[0] += 0.01
+        line.update("alert DatabaseMigrationFailed", i / 100, 20.0)
+    drawn = stream.getvalue()
+    assert drawn.count("⏳ alert DatabaseMigrationFailed") == 10
+    assert "of 20 s   TestLockTimeout/fault\x1b" in drawn
+    line.done()
+    assert stream.getvalue().endswith(live.LINE_BELOW + live.CLEAR + live.RESTORE)
+
+
+def test_live_line_stays_in_its_line(a_terminal):
+    stream = Tty()
+    live.LiveLine(stream, arm="a" * 300).update("w" * 300 + "\n\x1b[2J", 1.0, 2.0)
+    drawn = stream.getvalue()
+    assert "\n" not in drawn
+    assert "\x1b[2J" not in drawn
+    assert cell_len(drawn.split(live.WRAP_OFF)[1].split(live.WRAP_ON)[0]) < 80
+
+
+def test_live_line_leaves_a_silent_terminal_alone(a_terminal):
+    stream = Tty()
+    live.LiveLine(stream).done()
+    assert stream.getvalue() == ""
+
+
+def test_without_a_terminal_a_line_every_ten_seconds():
+    stream = io.StringIO()
+    line = live.LiveLine(stream)
+    for second in range(9):
+        line.update("x", second, 30)
+    line.done()
+    assert stream.getvalue() == ""
+    for tenth in range(300):
+        line.update("x", tenth / 10, 30)
+    assert [s.split()[2] for s in stream.getvalue().split("\n") if s] == ["10.0", "20.0"]
+
+
+def test_live_line_survives_a_stream_that_knows_no_hourglass(tmp_path):
+    with (tmp_path / "log").open("w", encoding="latin-1") as stream:
+        live.LiveLine(stream).update("x", 11, 30)
+    assert "11.0 s of 30 s" in (tmp_path / "log").read_text(encoding="latin-1")
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def test_write_all_leaves_four_whole_files_and_latest(results, events, tmp_path):
+    folder = tmp_path / "reports" / "run-1"
+    write_all(results, events, folder)
+    write_all(results, events, folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["index.html", "junit.xml", "results.json", "summary.md"]
+    assert json.loads((folder / "results.json").read_text(encoding="utf-8")) == results
+    point_latest(folder)
+    point_latest(folder)
+    link = folder.parent / "latest"
+    assert str(link.readlink()) == "run-1"
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["latest", "run-1"]
+
+
+def test_a_folder_that_can_not_be_written_is_one_line(results, events, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match=r"file/run: can't be written") as caught:
+        write_all(results, events, tmp_path / "file" / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_latest_that_is_a_folder_is_one_line(tmp_path):
+    (tmp_path / "latest" / "x").mkdir(parents=True)
+    with pytest.raises(LabError, match="latest: can't be written"):
+        point_latest(tmp_path / "run-1")
+    assert [p.name for p in tmp_path.iterdir()] == ["latest"]
+
+
+def test_a_run_cut_off_still_gives_every_report(results, events, tmp_path):
+    """The judge leaves out what never came; so does a journal that ends in an arm."""
+    run = results["run"]
+    results["run"] = {"id": run["id"], "started": None, "ended": None, "command": None, "seed": None}
+    results["run"] |= {"complete": False, "executed": 0, "total": 27}
+    results["scenarios"][1] |= {"ended": None, "wall_s": None, "floor_s": None, "outcome": "error", "message": None}
+    results["claims"][0]["by_scenario"][0] |= {"scenario": None, "arm": None}
+    cut = [event for event in events if event["t"] < 5230]
+    write_all(results, cut, tmp_path)
+    assert "The run was cut off" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "cut off" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "12 of" not in shown(*terminal.closing_tables(results))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({}, "Something that was tried did not hold"),
+        ({"complete": False}, "The run was cut off"),
+        ({"executed": 0}, "Nothing was executed"),
+    ],
+)
+def test_headline(results, change, sentence):
+    results["run"] |= change
+    assert digest.headline(whole(results))[1].startswith(sentence)
+
+
+def test_headline_is_green_only_when_nothing_failed(results):
+    for judged in (*results["claims"], *results["procedures"]):
+        judged["verdict"] = "confirmed"
+    assert digest.headline(whole(results))[0] == "refuted"  # an arm failed
+    for scenario in results["scenarios"]:
+        scenario["outcome"] = "passed"
+    assert digest.headline(whole(results))[0] == "inconclusive"  # and yet its exit status was 1
+    results["run"]["exit_status"] = 0
+    assert digest.headline(whole(results))[0] == "confirmed"
+    results["claims"][0]["verdict"] = "inconclusive"
+    assert digest.headline(whole(results))[0] == "inconclusive"
+
+
+# ----------------------------------------------------------------------------------------------------------- junit
+
+
+def test_junit_has_a_case_per_test_and_per_claim(results):
+    root = ET.fromstring(junit(whole(results)))
+    cases = {case.get("name"): case for case in root.iter("testcase")}
+    assert len(list(root.iter("testcase"))) == len(results["scenarios"]) + len(results["claims"])
+    by_id = {name.split()[0]: case for name, case in cases.items()}
+    results_of = {
+        name: [child.tag for child in by_id[f"RB-001/{name}"]]
+        for name in (
+            "recover/scenario-c/4",
+            "cause/version-skew",
+            "detect/impact/2",
+            "recover/scenario-a/1",
+            "detect/logs/1",
+            "detect/alerts/1",
+            "detect/alerts/2",
+        )
+    }
+    assert list(results_of.values()) == [["failure"], ["failure"], ["skipped"], ["skipped"], ["system-out"], [], []]
+    failure = by_id["RB-001/recover/scenario-c/4"].find("failure")
+    assert "runbooks/RB-001-database-migration.md:47" in failure.get("message")
+    assert by_id["RB-001/recover/scenario-c/4"].get("classname") == "RB-001.recover"
+    failed = [case for case in root.iter("testcase") if case.get("classname") == "RB-001.TestLockTimeout"][2]
+    assert failed.get("time") == "24.8"
+    assert failed.find("failure").get("message").startswith("not recovered within 20 s")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(codec=None), max_size=60))
+def test_no_text_breaks_junit_or_adds_to_the_summary(text):
+    results = json.loads((DATA / "results-example.json").read_text(encoding="utf-8"))
+    rows = summary(whole(results)).count("\n")
+    for c in results["claims"]:
+        c["text"] = c["reason"] = c["label"] = text
+    results["scenarios"][2]["message"] = text
+    ET.fromstring(junit(whole(results)))
+    written = summary(whole(results))
+    assert written.count("\n") == rows
+    assert "<" not in written
+
+
+def test_summary_escapes_what_a_table_or_a_browser_would_take(results):
+    claim(results, "RB-001/recover/scenario-c/4")["reason"] = EVIL
+    line = next(line for line in summary(whole(results)).splitlines() if "scenario-c/4:" in line)
+    assert line.count(" | ") == 3
+    assert "&lt;script" in line
+    assert r"\[x\](javascript" in line
+
+
+def test_summary_counts_each_runbook(results):
+    text = summary(whole(results))
+    assert "| RB-001 | 1 | 1 | 2 | 1 | 7 | 2 | 2 | 16 |" in text
+    assert "TestLockTimeout | fault IdleInTransaction-projects timed out | failed | 4.2 s | – | 24.8 s | 23.9 s" in text
+
+
+# ------------------------------------------------------------------------------------------------------------ page
+
+
+def test_page_needs_nothing_from_outside(results, events):
+    html = page(whole(results), events)
+    assert "<script" not in html
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:,)""", html)
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_page_shows_every_claim_with_its_verdict_in_document_order(results, events):
+    html = page(whole(results), events)
+    places = [html.index(f'id="{c["id"]}"') for c in results["claims"] if c["runbook"] == "RB-001"]
+    assert places == sorted(places)
+    for c in results["claims"]:
+        assert f'class="claim {c["verdict"]}" id="{c["id"]}"' in html.replace("claim flat", "claim")
+
+
+def test_page_escapes_runbook_and_journal(results, events):
+    hostile = copy.deepcopy(events)
+    for event in hostile:
+        for name in ("stdout", "detail", "what", "by"):
+            if name in event:
+                event[name] = EVIL
+    for c in results["claims"]:
+        c["text"] = c["reason"] = c["label"] = EVIL
+        c["under"] = [EVIL]
+        for part in c["parts"]:
+            part["text"] = EVIL
+    results["run"]["notes"] = [EVIL]
+    results["run"]["command"] = EVIL
+    results["environment"][EVIL] = [EVIL]
+    html = page(whole(results), hostile)
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "\x1b" not in html
+    assert "\x00" not in html
+
+
+def test_page_bounds_a_big_output_and_says_so(results, events):
+    big = copy.deepcopy(events)
+    command = next(event for event in big if event["kind"] == "command")
+    command["stdout"] = "begin" + "x" * 5_000_000 + "the end"
+    html = page(whole(results), big)
+    assert len(html) < 300_000
+    assert "begin" in html
+    assert "the end" in html
+    assert "5,000,012 characters are left out here" in html
+
+
+def test_evidence_is_bounded_for_a_claim_and_for_the_page(monkeypatch):
+    common = {"run": "r", "worker": "main", "time": "", "kind": "command", "arm": "a", "account": "o", "host": "h"}
+    more = {"printed": None, "argv": ["x"], "role": None, "status": 0, "stderr": "", "seconds": 0.1, "refused": None}
+    events = [common | more | {"seq": i, "t": i, "stdout": "y" * 9_000} for i in range(40)]
+    monkeypatch.setattr("runlab.reporting.evidence.PER_PAGE", 10 * PER_EVENT)
+    evidence = Evidence(events)
+    views, _, left = evidence.of(f"main:{i}" for i in range(40))
+    assert (len(views), left) == (PER_CLAIM, 40 - PER_CLAIM)
+    assert sum(len(view.output) for view in views) < 11 * PER_EVENT
+    assert all(view.cut for view in views)
+
+
+def test_an_alert_named_as_evidence_brings_its_whole_chain(results, events):
+    c = claim(results, "RB-001/detect/alerts/1")
+    signal = next(event for event in events if event["kind"] == "signal" and event["name"] == "DatabaseMigrationFailed")
+    _, chains, _ = Evidence(events).of([journal.evidence(signal)])
+    assert [hop for hop, _, _ in chains[0].hops] == ["scraped", "pending", "firing", "delivered", "resolved"]
+    assert [round(s, 2) for _, s, _ in chains[0].hops] == [3.32, 3.54, 3.96, 4.17, 6.7]
+    assert c["verdict"] == "confirmed"
+
+
+def test_an_event_that_nobody_knows_is_shown_as_it_stands():
+    event = {"run": "r", "worker": "w", "seq": 1, "t": 1.0, "time": "", "kind": "novel", "arm": None, "colour": "blue"}
+    views, _, _ = Evidence([event]).of(["w:1", "w:1", "w:2"])
+    assert [(view.head, view.values) for view in views] == [("novel", (("colour", "blue"),))]
+
+
+def test_timeline_is_to_scale(events):
+    drawn = timeline(events, "TestLockTimeout/fault/IdleInTransaction-projects/waiting")
+    assert drawn is not None
+    lanes = {lane.label: lane.spans for lane in drawn.lanes}
+    assert list(lanes) == ["fault", "trigger", "DatabaseMigrationFailed", "other signals", "steps", "recovered"]
+    fault = lanes["fault"][0]
+    assert (fault.left, fault.width) == (
+        pytest.approx(100 * 0.3 / 8.2, abs=0.1),
+        pytest.approx(100 * 4.7 / 8.2, abs=0.1),
+    )
+    assert all(0 <= s.left <= 100 and s.left + s.width <= 100.5 for spans in lanes.values() for s in spans)
+    assert timeline(events, "TestNowhere/fault") is None

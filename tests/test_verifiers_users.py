@@ -1,0 +1,274 @@
+"""verifiers.users: what counts as waiting, failing, blocked and served, read from a growing file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runlab import journal
+from runlab.journal import Journal
+from runlab.model import JsonObject, Signal, UsersRecord, UsersSay
+from runlab.waiting import wait_until
+from verifiers.users import Seen, Tally, Users, UsersWatcher
+
+LIST, CREATE = "GET /projects", "POST /projects"
+
+
+def symptom(predicate: Callable[[UsersRecord], bool]) -> Signal:
+    probe = UsersSay("users wait for 5 s", predicate)
+    return Signal("RB-001", "RB-001/detect/5", "Potential data unavailability.", "symptom", probe)
+
+
+@dataclass
+class Record:
+    """Writes a users' record; times are seconds before now."""
+
+    path: Path
+    number: int = 0
+
+    def start(self, ago_s: float, endpoint: str = LIST) -> int:
+        self.number += 1
+        self._append(event="start", id=self.number, t=time.monotonic() - ago_s, endpoint=endpoint)
+        return self.number
+
+    def end(self, number: int, ago_s: float = 0.0, *, ok: bool = True) -> None:
+        t = time.monotonic() - ago_s
+        self._append(event="end", id=number, t=t, ok=ok, status=200 if ok else None, error=None if ok else "timeout")
+
+    def request(self, *, ok: bool = True, took_s: float = 0.0) -> None:
+        self.end(self.start(took_s), ok=ok)
+
+    def _append(self, **line: object) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+@dataclass
+class Lab:
+    record: Record
+    journal: Journal
+    watcher: UsersWatcher
+
+    def signals(self) -> list[JsonObject]:
+        return [event for event in journal.read(self.journal.path.parent) if event["kind"] == "signal"]
+
+
+Build = Callable[..., Lab]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    made: list[Lab] = []
+
+    def builder(predicate: Callable[[UsersRecord], bool] = lambda r: r.longest_wait_s > 5, **more: float) -> Lab:
+        written = Journal(tmp_path / "journal", "r1")
+        written.write("run-start")
+        record = Record(tmp_path / "users.jsonl")
+        record.path.touch()
+        watcher = UsersWatcher(None, written, [symptom(predicate)], record=record.path, **more)  # type: ignore[arg-type]
+        made.append(Lab(record, written, watcher))
+        return made[0]
+
+    yield builder
+    for lab in made:
+        lab.watcher.close()
+        lab.journal.close()
+
+
+def test_served_users_are_settled_and_the_detail_says_how(build: Build) -> None:
+    lab = build()
+    for _ in range(3):
+        lab.record.request(took_s=0.02)
+    seen = lab.watcher.settled()
+    assert seen.holds
+    assert seen.detail.startswith("3 requests, 0 failed, longest 0.0")
+
+
+def test_no_request_at_all_is_not_settled(build: Build) -> None:
+    lab = build()
+    assert not lab.watcher.settled().holds
+    lab.record.end(lab.record.start(5), ago_s=3)
+    assert lab.watcher.settled().detail == "0 requests, 0 failed, longest 0.00 s; none was answered"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: record.request(ok=False),
+        lambda record: record.request(took_s=1.2),
+        lambda record: record.start(1.2),
+        lambda record: record.path.unlink(),
+    ],
+    ids=["failed", "slow", "still waiting", "no file"],
+)
+def test_one_bad_request_is_not_settled(build: Build, spoil: Callable[[Record], None]) -> None:
+    lab = build()
+    lab.record.request()
+    assert lab.watcher.settled().holds
+    spoil(lab.record)
+    assert not lab.watcher.settled().holds
+
+
+def test_a_failure_is_forgiven_after_a_while(build: Build) -> None:
+    lab = build(recent_s=0.2)
+    lab.record.request(ok=False)
+
+    def served() -> bool:
+        lab.record.request()
+        return lab.watcher.settled().holds
+
+    assert not served()
+    wait_until("served", served, deadline_s=2)
+
+
+def test_the_record_counts_from_the_arm_on_and_a_waiting_request_as_it_stands(build: Build) -> None:
+    lab = build()
+    lab.record.request(ok=False)
+    waiting = lab.record.start(30)
+    lab.watcher.begin("a1")
+    seen = lab.watcher.record()
+    assert (seen.requests, seen.failures) == (1, 0)
+    assert seen.longest_wait_s < 1, "the wait before the arm is not this arm's"
+    lab.record.end(waiting, ok=False)
+    lab.record.request()
+    seen = lab.watcher.record()
+    assert (seen.requests, seen.failures) == (2, 1)
+
+
+def test_a_symptom_is_journalled_once(build: Build) -> None:
+    lab = build(lambda record: record.failures >= 2)
+    lab.watcher.begin("a1")
+    lab.record.request(ok=False)
+    lab.record.request(ok=False)
+    event = wait_until("the symptom", lab.signals, deadline_s=2)[0]
+    lab.record.request(ok=False)
+    lab.watcher.end()
+    assert len(lab.signals()) == 1
+    assert (event["arm"], event["by"], event["signal_kind"]) == ("a1", "users' record", "symptom")
+    assert event["detail"].startswith("users wait for 5 s: 2 requests, 2 failed")
+
+
+def test_silence_counts_while_the_record_is_alive(build: Build) -> None:
+    lab = build()
+    lab.watcher.begin("a1")
+    lab.record.request()
+    (source,) = lab.watcher.end()
+    assert (source.answers, source.exists, source.fresh, source.detail) == (True, True, True, "")
+
+
+def test_silence_does_not_count_without_a_record(build: Build) -> None:
+    lab = build()
+    lab.record.path.unlink()
+    lab.watcher.begin("a1")
+    (source,) = lab.watcher.end()
+    assert (source.answers, source.exists, source.fresh) == (False, False, False)
+    assert "can't be read: No such file" in source.detail
+
+
+def test_silence_does_not_count_when_no_request_ended(build: Build) -> None:
+    lab = build()
+    lab.watcher.begin("a1")
+    lab.record.start(0)
+    (source,) = lab.watcher.end()
+    assert (source.answers, source.exists, source.fresh) == (True, False, True)
+    assert source.detail == "no request ended"
+
+
+def test_silence_does_not_count_when_the_record_stopped(build: Build) -> None:
+    lab = build(stale_s=0.2)
+    lab.watcher.begin("a1")
+    lab.record.request()
+    assert wait_until("an old record", lambda: not lab.watcher.end()[0].fresh, deadline_s=2)
+    (source,) = lab.watcher.end()
+    assert (source.answers, source.exists, source.fresh) == (True, True, False)
+    assert "the users' last line is" in source.detail
+
+
+def test_silence_does_not_count_when_a_line_is_torn(build: Build) -> None:
+    lab = build()
+    lab.watcher.begin("a1")
+    with lab.record.path.open("a") as file:
+        file.write('{"event": "sta')
+    lab.record.request()
+    (source,) = lab.watcher.end()
+    assert not source.answers
+    assert source.detail.startswith("not a line of a users' record")
+
+
+def test_silence_does_not_count_when_the_predicate_crashes(build: Build) -> None:
+    lab = build(lambda record: 1 / (record.requests * 0) > 1)
+    lab.watcher.begin("a1")
+    lab.record.request()
+    (source,) = lab.watcher.end()
+    assert not source.answers
+    assert "the predicate crashed: ZeroDivisionError" in source.detail
+
+
+def test_blocked_is_the_longest_stretch_of_one_endpoint_while_others_are_served() -> None:
+    tally = Tally(began=100)
+    for t in range(100, 110):
+        tally.start(t, LIST, t)
+        tally.end(t, t + 0.1, ok=True)
+    tally.start(1, CREATE, 101)
+    tally.end(1, 101.5, ok=True)
+    tally.start(2, CREATE, 102)
+    tally.end(2, 106, ok=False)
+    assert tally.seen(107).blocked_s == pytest.approx(5.5), "a failure goes on blocking"
+    tally.start(3, CREATE, 108)
+    tally.end(3, 108.5, ok=True)
+    assert tally.seen(200) == Seen(requests=13, failures=1, longest_wait_s=4, blocked_s=7)
+
+
+def test_an_endpoint_that_nobody_wants_is_not_blocked() -> None:
+    tally = Tally(began=0)
+    tally.start(1, LIST, 1)
+    tally.end(1, 1.2, ok=True)
+    assert tally.seen(60).blocked_s == pytest.approx(0.2)
+    tally.start(2, LIST, 60)
+    assert tally.seen(61).blocked_s == pytest.approx(59.8)
+
+
+def test_what_ended_before_the_window_is_not_counted() -> None:
+    tally = Tally(began=10, waiting={1: (LIST, 2.0), 2: (CREATE, 3.0)})
+    assert tally.end(1, 9.5, ok=False) == 7.5
+    assert tally.end(2, 12.0, ok=True) == 9.0
+    assert tally.end(99, 12.0, ok=False) is None
+    assert tally.seen(12) == Seen(requests=1, failures=0, longest_wait_s=2, blocked_s=2)
+
+
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from([LIST, CREATE]), st.integers(0, 50), st.integers(0, 20), st.booleans()), max_size=30
+)
+
+
+@given(requests=REQUESTS, began=st.integers(0, 40), now=st.integers(71, 90))
+def test_the_tally_agrees_with_counting_it_all_at_once(
+    requests: list[tuple[str, int, int, bool]], began: int, now: int
+) -> None:
+    lines = [(sent, 0, number) for number, (_, sent, _, _) in enumerate(requests)]
+    lines += [(sent + took, 1, number) for number, (_, sent, took, _) in enumerate(requests)]
+    tally = Tally(began)
+    for t, ends, number in sorted(lines):
+        endpoint, _, _, ok = requests[number]
+        if ends:
+            tally.end(number, t, ok=ok)
+        else:
+            tally.start(number, endpoint, t)
+    counted = [(sent, took, ok) for _, sent, took, ok in requests if sent + took >= began]
+    seen = tally.seen(now)
+    assert seen.requests == len(counted)
+    assert seen.failures == sum(not ok for _, _, ok in counted)
+    assert seen.longest_wait_s == max((min(took, sent + took - began) for sent, took, _ in counted), default=0)
+
+
+def test_impacts_are_read_from_a_record() -> None:
+    seen = Seen(requests=9, failures=2, longest_wait_s=3.0, blocked_s=4.0)
+    impacts = (Users.blocked_s, Users.longest_wait_s, Users.failures)
+    assert [(impact.read(seen), impact.unit) for impact in impacts] == [(4.0, "s"), (3.0, "s"), (2.0, "")]

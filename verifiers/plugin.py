@@ -1,0 +1,26 @@
+"""The watchers of this repository, offered to `runlab.plugin` as a pytest plugin of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from runlab.journal import Journal
+from runlab.model import Signal, Stack, Watcher
+from verifiers.alerts import AlertWatcher
+from verifiers.logs import LogWatcher
+from verifiers.metrics import MetricWatcher
+from verifiers.users import UsersWatcher
+
+
+@pytest.hookimpl
+def runlab_watchers(stack: Stack, journal: Journal, signals: Sequence[Signal], time_scale: float) -> list[Watcher]:
+    """All four; each takes from `signals` what it can see. They watch until they are closed."""
+    metrics = MetricWatcher(stack, journal, signals, time_scale=time_scale)
+    return [
+        AlertWatcher(stack, journal, signals),
+        LogWatcher(stack, journal, signals),
+        metrics,
+        UsersWatcher(stack, journal, signals, record=stack.data_folder("users") / "users.jsonl"),
+    ]
