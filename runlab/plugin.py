@@ -1,6 +1,6 @@
 """The pytest plugin: scenarios are ordinary tests, and the verdicts stand at their end.
 
-It does nothing in a session that collects no scenario. Verifiers join by the hook `runlab_watchers`.
+It does nothing in a session that collects no scenario. Verifiers join by the hook `pytest_runlab_watchers`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Hooks:
     """What this plugin asks of others."""
 
     @pytest.hookspec
-    def runlab_watchers(  # type: ignore[empty-body]
+    def pytest_runlab_watchers(  # type: ignore[empty-body]
         self, stack: Stack, journal: Journal, signals: tuple[Signal, ...], time_scale: float
     ) -> list[Watcher]:
         """Watchers that should watch these signals for the whole run."""
@@ -191,7 +191,7 @@ def laboratory(request: pytest.FixtureRequest) -> Iterator[Laboratory]:
         run.journal.write("stack", control=str(stack.control), capabilities=sorted(stack.capabilities))
         run.journal.write("environment", environment=stack.environment())
         run.journal.write("plan", **run.plan.plan_event(run.arms, stack.capabilities))
-        found = config.hook.runlab_watchers(
+        found = config.hook.pytest_runlab_watchers(
             stack=stack, journal=run.journal, signals=run.plan.signals(), time_scale=run.time_scale
         )
         watchers += [watcher for some in found for watcher in some]

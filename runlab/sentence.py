@@ -2,7 +2,8 @@
 
 Fields are those of the `parse` package, made strict: `{name:code}` takes exactly one code span and yields what stands
 inside it, `{name:d}` and `{name:g}` take a number, and a plain `{name}` takes any words that hold no code span, so that
-no field can swallow a command. A field without a name (`{:code}`) matches and is dropped. Braces of the sentence are doubled. Case counts, the amount of white space does not.
+no field can swallow a command. A field without a name (`{:code}`) is matched and not passed on. Braces of the sentence
+are doubled. Case counts, the amount of white space does not.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ _DECORATORS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class Pattern:
-    """A sentence with fields. `fields` gives the kind of each named one; `literals` is the text between all of them."""
+    """A sentence with fields: `fields` gives the kind of each named one, `literals` is the text between them all.
+
+    It is `fixed` when it has no field, named or not.
+    """
 
     fields: Mapping[str, str]
     literals: tuple[str, ...]
+    fixed: bool
     parser: parse.Parser
 
     @classmethod
@@ -41,7 +46,7 @@ class Pattern:
         """Raises ValueError, saying what, for a misnamed field, one of an unknown kind, or a lone brace."""
         fields: dict[str, str] = {}
         literals: list[str] = []
-        rebuilt = ""
+        rebuilt, fixed = "", True
         for literal, name, kind, conversion in string.Formatter().parse(wording.single_spaced(sentence)):
             literals.append(literal)
             rebuilt += literal.replace("{", "{{").replace("}", "}}")
@@ -49,7 +54,7 @@ class Pattern:
                 continue
             if (name and not name.isidentifier()) or conversion or kind not in _FIELD_KINDS:
                 raise ValueError(f"bad field {{{name}{':' + kind if kind else ''}}}")
-            kind = kind or "words"  # noqa: PLW2901 -- as parse names it
+            kind, fixed = kind or "words", False  # noqa: PLW2901 -- as parse names it
             if name and fields.setdefault(name, kind) != kind:
                 raise ValueError(f"field {name} has two kinds")
             rebuilt += f"{{{name}:{kind}}}"
@@ -58,7 +63,7 @@ class Pattern:
             "words": parse.with_pattern(r"[^`]+?")(lambda text: text),
         }
         parser = parse.compile(rebuilt, kinds, case_sensitive=True)
-        return cls(fields, tuple(literals), parser)
+        return cls(fields, tuple(literals), fixed, parser)
 
     def says_enough(self, *, narrowed: bool) -> bool:
         """Whether it can't match many a sentence: two words side by side stand outside its fields.
@@ -67,7 +72,7 @@ class Pattern:
         """
         pieces = [piece for literal in self.literals for piece in re.split(wording.CODE, literal)]
         longest = max((len(_WORD.findall(piece)) for piece in pieces), default=0)
-        return longest >= (1 if narrowed or len(self.literals) == 1 else 2)
+        return longest >= (1 if narrowed or self.fixed else 2)
 
     def arguments(self, text: str) -> dict[str, str] | None:
         """The text that each field takes, if the pattern matches the whole text; else None."""

@@ -177,7 +177,7 @@ def _checked(definition: Definition) -> Pattern:
         raise LabError(
             f'bad pattern "{definition.pattern}" ({error})',
             where=definition.place,
-            mend="fields are {name}, {name:code}, {name:d}, {name:g}; double the braces of the sentence",
+            mend="fields are {name}, {name:code}, {name:d}, {name:g}, {:code}; double the braces of the sentence",
         ) from None
     if not pattern.says_enough(narrowed=definition.under is not None):
         raise LabError(

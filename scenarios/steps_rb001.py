@@ -76,7 +76,8 @@ def pipeline_failure():
 @signal("Deployment stalls.")
 @signal("The release does not move on.")
 def deployment_stalls():
-    return PromQL("min_over_time(deploy_running[10m]) == 1")
+    """One step runs for over five seconds of the pipeline's own, unscaled clock; a good migration takes two."""
+    return PromQL("deploy_step_running_seconds > 5")
 
 
 @signal("Application may fail to start if schema is inconsistent with code.")

@@ -83,7 +83,11 @@ def test_values_are_not_interpolated_again(value: str) -> None:
         ),
         ("services:\n  a:\n    command: [x]\n    environment:\n      DEBUG: true\n", 5, "quote it"),
         ("services:\n  a:\n    command: [x]\n    depends_on: [b]\n", 4, "depends_on names b"),
-        ("services:\n  a:\n    command: [x]\n    depends_on: {b: {condition: up}}\n  b: {command: [x]}\n", 4, "depends_on.b"),
+        (
+            "services:\n  a:\n    command: [x]\n    depends_on: {b: {condition: up}}\n  b: {command: [x]}\n",
+            4,
+            "depends_on.b",
+        ),
         (
             "services:\n  a:\n    command: [x]\n    depends_on: [b]\n  b:\n    command: [x]\n    depends_on: [a]\n",
             4,

@@ -28,7 +28,7 @@ from runlab.reporting.timeline import timeline
 from runlab.reporting.write import point_latest, write_all
 
 DATA = Path(__file__).parent / "data"
-EVIL = "<script>alert('x')</script> [red]\x1b[31m| `a` \x00 [x](javascript:y)"
+EVIL = "<script>alert('x')</script> [red]\x1b[31m | `a` \x00 [x](javascript:y)"
 
 
 @pytest.fixture
@@ -92,6 +92,13 @@ def test_missing_capability_is_said_even_when_no_claim_says_it(results):
     for c in results["claims"]:
         c["reason"] = c["reason"].replace("needs packet-filter", "not run")
     assert "1 scenario needs packet-filter" in digest.executed_sentence(whole(results))
+
+
+def test_untested_claims_are_counted_by_reason_not_by_detail(results):
+    untested = [c for c in results["claims"] if c["verdict"] == "untested"]
+    for c, reason in zip(untested, ["`a b`: causes not injected: X; `c`: no", "causes not injected: Y"], strict=False):
+        c["reason"] = reason
+    assert "2 causes not injected" in digest.executed_sentence(whole(results))
 
 
 def test_failure_text_names_place_expectation_and_what_was_seen(results):

@@ -215,6 +215,42 @@ def test_a_link_reference_does_not_hide_a_heading(tmp_path: Path) -> None:
     assert read(tmp_path, MINIMAL + "\n[RB-950]: #anchor\n")[0].id == "RB-950"
 
 
+@pytest.mark.parametrize(
+    ("bullet", "text"),
+    [
+        ("> - Quoted.", "Quoted."),
+        (r"- Press \` twice, run `ls`.", "Press ' twice, run `ls`."),
+        ("- See <!-- not for people --> it.", "See it."),
+        ("- [A page](https://example.org/) tells &gt; 1 more.", "A page tells > 1 more."),
+        ("- Two\n\n  paragraphs.", "Two paragraphs."),
+        ("- Don't **ever *do* ` it `**", "Don't ever do `it`"),
+    ],
+)
+def test_markup_of_a_bullet_is_gone_and_its_words_stay(tmp_path: Path, bullet: str, text: str) -> None:
+    claims = read(tmp_path, MINIMAL.replace("- Mend it.", bullet))[0].of_kind("recover")
+    assert [claim.text for claim in claims] == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "thresholds"),
+    [
+        ("above > 5, then", ["> 5"]),
+        ("≥ 2.5 s or >=10ms", ["≥ 2.5 s", ">=10ms"]),
+        ("up 12.5% in 5 minutes of 8.8.8.8", ["12.5%"]),
+        ("a -> 5 and a => 6", []),
+        ("`> 5 %`", []),
+    ],
+)
+def test_thresholds_are_comparisons_and_percentages(tmp_path: Path, text: str, thresholds: list[str]) -> None:
+    (claim,) = read(tmp_path, MINIMAL.replace("It hurts.", text))[0].of_kind("detect")
+    assert [part.text for part in claim.parts if part.kind == "threshold"] == thresholds
+
+
+def test_what_follows_the_runbook_is_not_read(tmp_path: Path) -> None:
+    after = "\n## Afterword\n### Recovery Procedures\n- no claim\n"
+    assert len(read(tmp_path, MINIMAL + after)[0].claims) == 4
+
+
 def test_deeply_nested_bullets_are_not_lost(tmp_path: Path) -> None:
     nest = "".join("  " * depth + f"- level {depth}\n" for depth in range(30))
     claims = read(tmp_path, MINIMAL.replace("- Mend it.\n", nest))[0].of_kind("recover")
@@ -256,6 +292,8 @@ def test_a_label_that_names_two_lists_is_refused_and_the_whole_label_is_not(tmp_
     with pytest.raises(LabError, match=r"Plan A: slow \(.*:11\), Plan A: fast \(.*:13\)"):
         procedure(runbook, "Plan A")
     assert [claim.text for claim in procedure(runbook, "Plan A: fast")] == ["hurry"]
+    runbook = read(tmp_path, MINIMAL.replace("- Mend it.\n", lists + "- **Plan A**\n  - think\n"))[0]
+    assert [claim.text for claim in procedure(runbook, "Plan A")] == ["think"]
 
 
 def test_signals_leave_out_what_is_declared_no_signal(shop: Runbook) -> None:

@@ -94,6 +94,8 @@ def test_another_wording_does_not_bind(text: str) -> None:
         ("Read the `log` of {what:code}", "Read the `log` of `api`", {"what": "api"}),
         ("Run once {a:code} after {a:code} again", "Run once `x` after `x` again", {"a": "x"}),
         ("Run once {a:code} after {a:code} again", "Run once `x` after `y` again", None),
+        ("Run the {:code} or {tool:code}.", "Run the `a` or `b`.", {"tool": "b"}),
+        ("Ask the owner of {} twice", "Ask the owner of this twice", {}),
         ("Just this sentence.", "Just this sentence.", {}),
     ],
 )
@@ -188,6 +190,8 @@ def test_two_definitions_that_match_are_an_error_naming_both() -> None:
         "{a}: {b}",
         "one {a} two",
         "`two words` {a}",
+        "Word {}",
+        "{:code} word",
         "",
         "...",
         "1 2 {a}",
@@ -211,7 +215,7 @@ def test_a_label_makes_one_word_enough_but_not_none() -> None:
     [
         ("two words {", "Single '{'"),
         ("two words }", "Single '}'"),
-        ("two words {}", "bad field {}"),
+        ("two words {:x}", "bad field {:x}"),
         ("two words {a:w}", "bad field {a:w}"),
         ("two words {a!r}", "bad field {a}"),
         ("two words {a.b}", "bad field {a.b}"),
@@ -334,6 +338,7 @@ def test_a_step_known_under_another_label_is_said_to_be_so() -> None:
         claim("Soon: `x`", under=("Later", "Raise it")),
         claim("3 times: class", "prevent"),
         claim("While it lasts: `x`"),
+        claim("Pass.", "prevent"),
         claim("Slow.", "detect"),
     ],
 )
@@ -343,6 +348,8 @@ def test_a_pasted_snippet_binds_the_claim(missing: Claim) -> None:
 
 def test_no_snippet_where_no_words_could_bind() -> None:
     assert registry().explain_missing(claim("`only code`")) == "no step for this wording"
+    rising = claim("Rising `x` rate", "detect", under=("Alerts",))
+    assert registry().explain_missing(rising) == "no step for this wording"
     assert registry().explain_missing(claim("A cause of it", "cause")) == "no step for this wording"
 
 

@@ -15,7 +15,7 @@ from verifiers.users import UsersWatcher
 
 
 @pytest.hookimpl
-def runlab_watchers(stack: Stack, journal: Journal, signals: Sequence[Signal], time_scale: float) -> list[Watcher]:
+def pytest_runlab_watchers(stack: Stack, journal: Journal, signals: Sequence[Signal], time_scale: float) -> list[Watcher]:
     """All four; each takes from `signals` what it can see. They watch until they are closed."""
     metrics = MetricWatcher(stack, journal, signals, time_scale=time_scale)
     return [

@@ -193,7 +193,8 @@ def _not_from_output(claim: Claim, facts: Mapping[str, Sequence[JsonObject]], co
             command = by_evidence.get(fact["evidence"])
             if command is None or str(fact["value"]) not in command["stdout"]:
                 return f"{name} {fact['value']} does not stand in the output of any command of this step"
-    if any(part.kind == "command" for part in claim.parts) and not any(c["printed"] for c in commands):
+    own = [part.text for part in claim.parts if part.kind == "command" and " " in part.text]
+    if own and not any(command["printed"] in own for command in commands):
         return "the sentence's own command was not run"
     return ""
 

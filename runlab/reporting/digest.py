@@ -44,6 +44,8 @@ EXPECTED: Final[Mapping[str, str]] = {
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
+_OF_A_PART = re.compile(r"^`[^`]*`: ")
+
 
 def plain(text: str) -> str:
     """`text` without characters that steer a terminal or that XML forbids; tab and newline stay."""
@@ -134,8 +136,8 @@ def _agreed(reason: str, number: int) -> str:
 
 
 def _why_not(claim: ClaimResult) -> str:
-    """The reason up to its own details, so that claims can be counted by it: "causes not injected: …" is one group."""
-    reason = one_line(claim["reason"]).removeprefix("untested: ") or "not tried"
+    """The reason without its part and details, to count by: "`X`: causes not injected: Y" is "causes not injected"."""
+    reason = _OF_A_PART.sub("", one_line(claim["reason"]).removeprefix("untested: ")) or "not tried"
     head, _, details = reason.partition(":")
     return reason if head == "needs" or not details else head
 

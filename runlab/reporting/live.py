@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 
 from runlab.reporting import digest
 
@@ -64,8 +64,9 @@ class LiveLine:
             width = os.get_terminal_size(self._stream.fileno()).columns
         except OSError:
             width = 80
-        fitting = set_cell_size(text, width - 1).rstrip()
-        self._write(BELOW + SAVE + LINE_BELOW + CLEAR + WRAP_OFF + fitting + WRAP_ON + RESTORE)
+        if cell_len(text) >= width:
+            text = set_cell_size(text, width - 2) + "…"
+        self._write(BELOW + SAVE + LINE_BELOW + CLEAR + WRAP_OFF + text + WRAP_ON + RESTORE)
         self._drawn = True
 
     def _write(self, text: str) -> None:

@@ -137,7 +137,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _runbook_table(runbook: str, claims: Sequence[ClaimResult]) -> Table:
     table = _table(runbook, "verdict", "sentence, and why", "claim")
-    table.columns[2].no_wrap, table.columns[2].overflow, table.columns[2].max_width = False, "fold", 16
+    table.columns[2].no_wrap, table.columns[2].overflow, table.columns[2].max_width = False, "fold", 19
     for kind, group in groupby(claims, key=lambda claim: claim["kind"]):
         table.add_row(Text(KINDS[kind], "bold"), "", "")
         for claim in group:

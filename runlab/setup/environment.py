@@ -41,6 +41,7 @@ def make(checkout: Path) -> None:
         (venv / STAMP).unlink(missing_ok=True)
         if not (_alive(venv) and _made_here(venv)):
             _create(installer, checkout, venv)
+            before = {}
         lock = checkout / "requirements.lock"
         if before.get("lock") != _digest(lock) or missing_files(venv):
             _install_packages(installer, lock, venv)

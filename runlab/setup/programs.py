@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 POSTGRES_HOMES = Path("/usr/lib/postgresql")
-ADMIN_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,22 @@ class Program:
     purpose: str
 
     def find(self) -> Path | None:
-        """Where it is, or None. Debian's PostgreSQL servers lie outside PATH; the newest version counts."""
-        folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *ADMIN_PATHS]
-        if self.package == "postgresql":
-            folders += [str(home / "bin") for home in _newest_first(POSTGRES_HOMES)]
-        for binary in self.binaries:
-            found = shutil.which(binary, path=os.pathsep.join(folders))
-            if found:
-                return Path(found)
-        return None
+        """Where it is on `system_path`, or None."""
+        found = (shutil.which(binary, path=system_path()) for binary in self.binaries)
+        return next((Path(path) for path in found if path), None)
+
+
+def system_path() -> str:
+    """The PATH on which a run looks for programs, whatever the user's own: PostgreSQL's newest, then the system's.
+
+    Debian keeps PostgreSQL's servers in a folder per major version, outside PATH; a newer one can hold clients only.
+    """
+    return os.pathsep.join((*(str(home / "bin") for home in _newest_first(POSTGRES_HOMES)), *SYSTEM))
 
 
 def _newest_first(homes: Path) -> list[Path]:
-    versions = [home for home in homes.glob("*") if re.fullmatch(r"[0-9.]+", home.name)]
-    return sorted(versions, key=lambda home: [int(part) for part in home.name.split(".") if part], reverse=True)
+    versions = [home for home in homes.glob("*") if re.fullmatch(r"\d+(\.\d+)?", home.name)]
+    return sorted(versions, key=lambda home: [int(part) for part in home.name.split(".")], reverse=True)
 
 
 PROGRAMS: tuple[Program, ...] = (

@@ -46,9 +46,7 @@ def ask(stack: ProcessStack, sql: str) -> list[str]:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["namespace", "plain"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
-    running = begin(
-        tmp_path_factory.mktemp("reports"), services={"postgres", "pushgateway"}, namespaces=request.param
-    )
+    running = begin(tmp_path_factory.mktemp("reports"), services={"postgres", "pushgateway"}, namespaces=request.param)
     yield running
     folder, host = running.control.parent, running.host("postgres")
     running.stop()
