@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 
 from runlab import journal
 from runlab.model import LabError
-from runlab.reporting import digest, live, terminal
+from runlab.reporting import digest, terminal
 from runlab.reporting.evidence import PER_CLAIM, PER_EVENT, Evidence
 from runlab.reporting.junit import junit
 from runlab.reporting.page import page
@@ -119,66 +119,6 @@ def test_before_tests_says_what_will_run_and_what_can_not(events):
     assert "RB-002 … RB-005: 11 claims without a scenario yet, of 27 in all" in text
 
 
-# ------------------------------------------------------------------------------------------------------- live line
-
-
-class Tty(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def a_terminal(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-
-
-def test_live_line_is_drawn_at_most_ten_times_a_second_and_cleans_up(a_terminal):
-    now = [100.0]
-    stream = Tty()
-    line = live.LiveLine(stream, arm="TestLockTimeout/fault", clock=lambda: now[0])
-    for i in range(100):
-        now[0] += 0.01
-        line.update("alert DatabaseMigrationFailed", i / 100, 20.0)
-    drawn = stream.getvalue()
-    assert drawn.count("⏳ alert DatabaseMigrationFailed") == 10
-    assert "of 20 s   TestLockTimeout/fault\x1b" in drawn
-    line.done()
-    assert stream.getvalue().endswith(live.LINE_BELOW + live.CLEAR + live.RESTORE)
-
-
-def test_live_line_stays_in_its_line(a_terminal):
-    stream = Tty()
-    live.LiveLine(stream, arm="a" * 300).update("w" * 300 + "\n\x1b[2J", 1.0, 2.0)
-    drawn = stream.getvalue()
-    assert "\n" not in drawn
-    assert "\x1b[2J" not in drawn
-    assert cell_len(drawn.split(live.WRAP_OFF)[1].split(live.WRAP_ON)[0]) < 80
-
-
-def test_live_line_leaves_a_silent_terminal_alone(a_terminal):
-    stream = Tty()
-    live.LiveLine(stream).done()
-    assert stream.getvalue() == ""
-
-
-def test_without_a_terminal_a_line_every_ten_seconds():
-    stream = io.StringIO()
-    line = live.LiveLine(stream)
-    for second in range(9):
-        line.update("x", second, 30)
-    line.done()
-    assert stream.getvalue() == ""
-    for tenth in range(300):
-        line.update("x", tenth / 10, 30)
-    assert [s.split()[2] for s in stream.getvalue().split("\n") if s] == ["10.0", "20.0"]
-
-
-def test_live_line_survives_a_stream_that_knows_no_hourglass(tmp_path):
-    with (tmp_path / "log").open("w", encoding="latin-1") as stream:
-        live.LiveLine(stream).update("x", 11, 30)
-    assert "11.0 s of 30 s" in (tmp_path / "log").read_text(encoding="latin-1")
-
-
 # ----------------------------------------------------------------------------------------------------------- files
 
 
@@ -244,6 +184,9 @@ def test_headline_is_green_only_when_nothing_failed(results):
         scenario["outcome"] = "passed"
     assert digest.headline(whole(results))[0] == "inconclusive"  # and yet its exit status was 1
     results["run"]["exit_status"] = 0
+    results["claims"][1]["verdict"] = "partly"
+    assert digest.headline(whole(results))[0] == "partly"
+    results["claims"][1]["verdict"] = "observed"
     assert digest.headline(whole(results))[0] == "confirmed"
     results["claims"][0]["verdict"] = "inconclusive"
     assert digest.headline(whole(results))[0] == "inconclusive"
@@ -364,7 +307,8 @@ def test_evidence_is_bounded_for_a_claim_and_for_the_page(monkeypatch):
     events = [common | more | {"seq": i, "t": i, "stdout": "y" * 9_000} for i in range(40)]
     monkeypatch.setattr("runlab.reporting.evidence.PER_PAGE", 10 * PER_EVENT)
     evidence = Evidence(events)
-    views, _, left = evidence.of(f"main:{i}" for i in range(40))
+    groups, left = evidence.of(f"main:{i}" for i in range(40))
+    views = groups[0].views
     assert (len(views), left) == (PER_CLAIM, 40 - PER_CLAIM)
     assert sum(len(view.output) for view in views) < 11 * PER_EVENT
     assert all(view.cut for view in views)
@@ -373,16 +317,32 @@ def test_evidence_is_bounded_for_a_claim_and_for_the_page(monkeypatch):
 def test_an_alert_named_as_evidence_brings_its_whole_chain(results, events):
     c = claim(results, "RB-001/detect/alerts/1")
     signal = next(event for event in events if event["kind"] == "signal" and event["name"] == "DatabaseMigrationFailed")
-    _, chains, _ = Evidence(events).of([journal.evidence(signal)])
+    groups, _ = Evidence(events).of([journal.evidence(signal)])
+    chains = groups[0].chains
     assert [hop for hop, _, _ in chains[0].hops] == ["scraped", "pending", "firing", "delivered", "resolved"]
     assert [round(s, 2) for _, s, _ in chains[0].hops] == [3.32, 3.54, 3.96, 4.17, 6.7]
     assert c["verdict"] == "confirmed"
 
 
+def test_a_hop_noticed_after_its_follower_happened_no_later_than_it():
+    common = {"run": "r", "worker": "w", "time": "", "arm": "a"}
+    hops = [
+        ("arm-start", "", 0.0),
+        ("inject", "", 1.0),
+        ("hop", "pending", 2.0),
+        ("hop", "scraped", 2.5),
+        ("hop", "firing", 3),
+    ]
+    events = [common | {"seq": i, "kind": k, "hop": h, "alert": "A", "t": t} for i, (k, h, t) in enumerate(hops)]
+    chain = Evidence(events).chain("a", "A")
+    assert chain is not None
+    assert [(hop, s) for hop, s, _ in chain.hops] == [("scraped", 1.0), ("pending", 1.0), ("firing", 2.0)]
+
+
 def test_an_event_that_nobody_knows_is_shown_as_it_stands():
     event = {"run": "r", "worker": "w", "seq": 1, "t": 1.0, "time": "", "kind": "novel", "arm": None, "colour": "blue"}
-    views, _, _ = Evidence([event]).of(["w:1", "w:1", "w:2"])
-    assert [(view.head, view.values) for view in views] == [("novel", (("colour", "blue"),))]
+    groups, _ = Evidence([event]).of(["w:1", "w:1", "w:2"])
+    assert [(view.head, view.values) for view in groups[0].views] == [("novel", (("colour", "blue"),))]
 
 
 def test_timeline_is_to_scale(events):

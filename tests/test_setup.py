@@ -197,10 +197,12 @@ def test_what_a_killed_set_up_left_is_mended_by_the_next(
     monkeypatch.setattr(no_daemons, "run", lambda *_, **__: "")
     before = tree(places.root)
     no_daemons._forbid_starts(places.boot_links(), places)
-    with pytest.raises(RuntimeError), no_daemons._no_first_cluster(places.cluster_setting):
-        raise RuntimeError
+    places.cluster_setting.parent.mkdir(parents=True)
+    places.cluster_setting.write_text("create_main_cluster = false\n")
     link(places.root, "etc/rc2.d/S01prometheus", "etc/rc2.d/S01enabled-by-somebody-since")
     no_daemons.mend_after_kill(places)
+    assert not places.cluster_setting.exists()
+    shutil.rmtree(places.root / "etc/postgresql-common")  # whether it was there before is not known any more
     after = tree(places.root)
     assert after.pop("etc/rc2.d/S01enabled-by-somebody-since")
     assert after == before

@@ -53,6 +53,10 @@ def dangle(checkout: Path) -> None:
     python.symlink_to("/no/such/python")
 
 
+def forget_base(checkout: Path) -> None:
+    (checkout / ".venv" / "pyvenv.cfg").unlink()
+
+
 def spoil_stamp(checkout: Path) -> None:
     (checkout / ".venv" / environment.STAMP).write_text("[")
 
@@ -67,7 +71,9 @@ def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, monkeyp
     environment.make(checkout)
 
 
-@pytest.mark.parametrize("harm", [remove_file, change_lock, change_project, dangle, spoil_stamp, remove_venv])
+@pytest.mark.parametrize(
+    "harm", [remove_file, change_lock, change_project, dangle, forget_base, spoil_stamp, remove_venv]
+)
 def test_an_environment_that_is_not_is_noticed(checkout: Path, harm: Callable[[Path], None]) -> None:
     harm(checkout)
     assert not environment.ready(checkout)

@@ -110,10 +110,17 @@ def test_a_log_that_is_replaced_or_appears_later_is_read_from_its_start(lab: Lab
     lab.files["late"] = lab.folder / "late.log"
     lab.watcher.begin("a1")
     lab.files["late"].write_text("PickleError\n")
-    lab.files["api"].unlink()
-    lab.files["api"].write_text("Lock wait timeout exceeded\n")
+    lab.files["api"].write_text("cut\nLock wait timeout exceeded\n")
     assert all(source.exists for source in lab.watcher.end())
     assert {event["by"] for event in lab.signals()} == {"late", "api"}
+
+
+def test_a_log_that_was_rotated_is_read_from_its_start(lab: Lab) -> None:
+    lab.watcher.begin("a1")
+    lab.files["api"].rename(lab.folder / "api.log.1")
+    lab.files["api"].write_text("PickleError\n" + "x" * 500 + "\n")
+    assert all(source.exists for source in lab.watcher.end())
+    assert [event["name"] for event in lab.signals()] == ["PickleError"]
 
 
 def test_silence_does_not_count_when_a_log_is_missing(lab: Lab) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from runlab.journal import Journal
@@ -15,7 +13,9 @@ from verifiers.users import UsersWatcher
 
 
 @pytest.hookimpl
-def pytest_runlab_watchers(stack: Stack, journal: Journal, signals: Sequence[Signal], time_scale: float) -> list[Watcher]:
+def pytest_runlab_watchers(
+    stack: Stack, journal: Journal, signals: tuple[Signal, ...], time_scale: float
+) -> list[Watcher]:
     """All four; each takes from `signals` what it can see. They watch until they are closed."""
     metrics = MetricWatcher(stack, journal, signals, time_scale=time_scale)
     return [

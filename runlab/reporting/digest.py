@@ -157,6 +157,8 @@ def headline(results: Results) -> tuple[Verdict, str]:
         return "inconclusive", "Something that was tried could not be decided"
     if run["exit_status"]:
         return "inconclusive", f"What was tried held, but the run ended with exit status {run['exit_status']}"
+    if "partly" in judged:
+        return "partly", "Nothing that was tried failed, but some of it holds only under conditions"
     return "confirmed", "Nothing that was tried failed"
 
 

@@ -40,6 +40,15 @@ class Chain:
 
 
 @dataclass
+class Group:
+    """What one claim shows of one arm ("" for what happened between arms)."""
+
+    arm: str
+    chains: list[Chain] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
+
+
+@dataclass
 class Evidence:
     """The journal, by evidence and by arm; remembers how much output the page has shown so far."""
 
@@ -55,13 +64,19 @@ class Evidence:
             if event["kind"] in ("run-start", "arm-start"):
                 self._began[event["arm"] or ""] = event["t"]
 
-    def of(self, refs: Iterable[str]) -> tuple[list[View], list[Chain], int]:
-        """What `refs` name: events to show, the chains of the alerts among them, and how many more there are."""
+    def of(self, refs: Iterable[str]) -> tuple[list[Group], int]:
+        """What `refs` name, arm by arm, with the whole way of each alert among it; and how many events are left out."""
         known = [self._by_ref[ref] for ref in dict.fromkeys(refs) if ref in self._by_ref]
         alerts = dict.fromkeys((event["arm"], _alert(event)) for event in known if _alert(event))
-        chains = [chain for arm, alert in alerts if (chain := self.chain(arm, alert))]
         rest = [event for event in known if event["kind"] != "hop"]
-        return [self.view(event) for event in rest[:PER_CLAIM]], chains, max(0, len(rest) - PER_CLAIM)
+        groups: dict[str, Group] = {}
+        for arm, alert in alerts:
+            if chain := self.chain(arm, alert):
+                groups.setdefault(chain.arm, Group(chain.arm)).chains.append(chain)
+        for event in rest[:PER_CLAIM]:
+            view = self.view(event)
+            groups.setdefault(view.arm, Group(view.arm)).views.append(view)
+        return list(groups.values()), max(0, len(rest) - PER_CLAIM)
 
     def view(self, event: JsonObject) -> View:
         head, values, output = _told(event)
@@ -95,7 +110,9 @@ class Evidence:
             spent[hop] = min([at[hop] - start, *spent.values()])
         spent = dict(reversed(spent.items()))
         last = max(*spent.values(), 0.001)
-        return Chain(alert, arm or "", tuple((hop, s, max(0.0, 100 * s / last)) for hop, s in spent.items()))
+        return Chain(
+            alert, digest.one_line(arm or ""), tuple((hop, s, max(0.0, 100 * s / last)) for hop, s in spent.items())
+        )
 
     def _bounded(self, output: str) -> tuple[str, str]:
         limit = min(PER_EVENT, max(0, PER_PAGE - self._shown))
@@ -162,17 +179,21 @@ def _measure(event: JsonObject) -> Told:
 
 
 def _state(event: JsonObject) -> Told:
-    names = ("goal", "settled", "fault", "more")
-    return f"state after {event['after']}", [(name, _short(event[name])) for name in names], ""
+    names = {"goal reached": "goal", "settled": "settled", "fault in effect": "fault", "further": "more"}
+    return f"state after {event['after']}", [(name, _short(event[key])) for name, key in names.items()], ""
 
 
 def _recovered(event: JsonObject) -> Told:
     head = f"recovered in {event['ttr_s']:.1f} s, and stayed so for {event['stayed_s']:.1f} s"
-    return head, [(name, _short(event[name])) for name in ("goal", "settled")], ""
+    return head, [("settled", _short(event["settled"]))], ""
 
 
 def _not_recovered(event: JsonObject) -> Told:
-    values = [(name, _short(event[name])) for name in ("goal", "settled", "detail")]
+    values = [
+        ("goal reached", _short(event["goal"])),
+        ("settled", _short(event["settled"])),
+        ("detail", event["detail"]),
+    ]
     return f"not recovered within {event['waited_s']:.1f} s", values, ""
 
 

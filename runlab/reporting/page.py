@@ -89,8 +89,8 @@ def _evidence(claims: Iterable[ClaimResult], evidence: Evidence) -> dict[str, An
     for claim in claims:
         refs = [*claim["evidence"], *(ref for part in claim["parts"] for ref in part["evidence"])]
         refs += [ref for arm in claim["by_scenario"] for ref in arm.get("evidence", ())]
-        views, chains, more = evidence.of(refs)
-        found[claim["id"]] = {"views": views, "chains": chains, "more": more}
+        groups, more = evidence.of(refs)
+        found[claim["id"]] = {"groups": groups, "more": more}
     return found
 
 

@@ -64,14 +64,9 @@ def descendants(root: int) -> set[Process]:
     return found
 
 
-def carriers(mark: str) -> set[Process]:
-    """Every living process whose environment holds `mark`, a whole NAME=value, as far as we may look."""
-    found = set()
-    for pid in _pids():
-        with contextlib.suppress(OSError):
-            if mark.encode() in (_PROC / str(pid) / "environ").read_bytes().split(b"\0") and (it := identify(pid)):
-                found.add(it)
-    return found - {it for it in found if it.pid == os.getpid()}
+def carriers(name: str, folder: str) -> set[Process]:
+    """Every living process, but this one, that has NAME=folder in its environment or works inside `folder`."""
+    return {it for pid in _pids() if pid != os.getpid() and _carries(pid, name, folder) and (it := identify(pid))}
 
 
 def end(look: Callable[[], Iterable[Process]], recorded: Collection[Process] = ()) -> set[int]:
@@ -118,6 +113,15 @@ def remove_segments(creators: Collection[int]) -> None:
 
 def _pids() -> list[int]:
     return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+
+
+def _carries(pid: int, name: str, folder: str) -> bool:
+    process = _PROC / str(pid)
+    try:
+        variables = (process / "environ").read_bytes().split(b"\0")
+        return f"{name}={folder}".encode() in variables or f"{(process / 'cwd').readlink()}/".startswith(f"{folder}/")
+    except OSError:
+        return False
 
 
 def _stat(pid: int) -> _Stat | None:

@@ -83,14 +83,16 @@ def end_dead_runs(parent: str) -> None:
 
 
 def end_run(folder: Path) -> None:
-    """End every process recorded for `folder`, its descendants, and all that carry its mark; then remove it."""
+    """End every process recorded for `folder`, its descendants, and all that carry its mark or work in it; then remove
+    it. What was orphaned and has cleared its environment and left the folder is not found.
+    """
     name, value = mark(folder)
     known = recorded(folder)
 
     def look() -> set[ending.Process]:
         alive = {it for it in known if (now := ending.identify(it.pid)) and now.started == it.started}
         below = set[ending.Process]().union(*(ending.descendants(it.pid) for it in alive))
-        return {ending.Process(it.pid, it.started) for it in alive | below | ending.carriers(f"{name}={value}")}
+        return {ending.Process(it.pid, it.started) for it in alive | below | ending.carriers(name, value)}
 
     ended = ending.end(look, [it for it in known if it.stop_signal != signal.SIGKILL])
     ending.remove_segments(ended | {it.pid for it in known})

@@ -72,7 +72,7 @@ def _in_hex(address: str) -> str:
     return "".join(f"{int(part):02X}" for part in reversed(address.split("."))) + ":"
 
 
-@pytest.fixture(params=["namespace", "plain"])
+@pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER, str(tmp_path), request.param], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -83,9 +83,9 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     finally:
         runner.kill()
         runner.wait()
-    for pid in (made.guard, made.keeper):
-        if _alive(pid):
-            os.kill(pid, signal.SIGKILL)
+    if _alive(made.guard):
+        os.kill(made.guard, signal.SIGCONT)
+    wait_until("the guard's end", lambda: not _alive(made.guard), deadline_s=5)
     folder.end_run(made.folder)
 
 
@@ -113,34 +113,41 @@ def _command(pid: int) -> str:
         return ""
 
 
+KILL, STOP, TERM, INTERRUPT = signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT
+KILLED = [
+    ("runner", KILL),
+    ("keeper", KILL),
+    ("keeper", KILL, "runner", KILL),
+    ("guard", KILL),
+    ("guard", KILL, "runner", KILL),
+    ("keeper", STOP, "runner", KILL),
+    ("runner", TERM),
+    ("runner", INTERRUPT),
+    ("guard", TERM),
+]
+
+
 @pytest.mark.parametrize(
-    "killed",
-    [
-        [("runner", signal.SIGKILL)],
-        [("keeper", signal.SIGKILL)],
-        [("keeper", signal.SIGKILL), ("runner", signal.SIGKILL)],
-        [("guard", signal.SIGKILL)],
-        [("guard", signal.SIGKILL), ("runner", signal.SIGKILL)],
-        [("keeper", signal.SIGSTOP), ("runner", signal.SIGKILL)],
-        [("runner", signal.SIGTERM)],
-        [("runner", signal.SIGINT)],
-        [("guard", signal.SIGTERM)],
-    ],
-    ids=lambda killed: "+".join(f"{who}-{number.name}" for who, number in killed),
+    ("run", "killed"),
+    [("plain", case) for case in KILLED] + [("namespace", case) for case in KILLED[:6]],
+    ids=lambda value: value if isinstance(value, str) else "-".join(getattr(it, "name", it) for it in value),
+    indirect=["run"],
 )
-def test_nothing_is_left(run: Run, killed: list[tuple[str, signal.Signals]]) -> None:
-    for who, number in killed:
-        os.kill(run.pid(who), number)
+def test_nothing_is_left(run: Run, killed: tuple[str | signal.Signals, ...]) -> None:
+    for who, number in zip(killed[::2], killed[1::2], strict=True):
+        os.kill(run.pid(str(who)), int(number))
     _nothing_left(run)
     wait_until("the guard's end", lambda: not _alive(run.guard), deadline_s=LEFT_AFTER_S)
 
 
+@pytest.mark.parametrize("run", ["plain", "namespace"], indirect=True)
 def test_a_stopped_guard_is_not_waited_for(run: Run) -> None:
     os.kill(run.guard, signal.SIGSTOP)
     os.kill(run.runner.pid, signal.SIGKILL)
     _nothing_left(run)
 
 
+@pytest.mark.parametrize("run", ["plain"], indirect=True)
 def test_what_outlives_all_three_is_ended_by_the_next_run(run: Run) -> None:
     """The stated gap: without a namespace nobody is left to act when guard, keeper and runner go at once."""
     os.kill(run.keeper, signal.SIGSTOP)
@@ -153,6 +160,7 @@ def test_what_outlives_all_three_is_ended_by_the_next_run(run: Run) -> None:
     _nothing_left(run)
 
 
+@pytest.mark.parametrize("run", ["plain"], indirect=True)
 def test_a_living_run_is_left_alone_by_others(run: Run) -> None:
     _age(run.folder)
     before = len(run.left())

@@ -225,31 +225,41 @@ def folders() -> set[Path]:
     return set(Path("/tmp").glob("runlab-failing-*"))
 
 
-@pytest.mark.parametrize(
-    ("service", "said"),
-    [
-        ("    command: [no-such-server]", "service broken: no-such-server is not installed; run `make setup`"),
-        (
-            "    command: [sh, -c, 'echo first; echo my last words; exit 3']\n"
-            "    healthcheck: {test: [CMD, 'false'], interval: 10ms}",
-            "service broken ended with status 3: my last words",
-        ),
-        (
-            "    command: [sleep, '60']\n"
-            "    healthcheck: {test: [CMD, sh, -c, 'echo not yet >&2; false'], interval: 10ms, retries: 3}",
-            "service broken is not healthy after 0.03 s: not yet",
-        ),
-        (
-            "    command: [sleep, '60']\n    x-lab: {prepare: [[sh, -c, 'echo no room >&2; false']]}",
-            "service broken: prepare by sh failed: no room",
-        ),
-        (
-            "    command: [sleep, '60']\n    depends_on: {first: {condition: service_completed_successfully}}\n"
-            "  first:\n    command: [sh, -c, 'echo did not work; exit 1']",
-            "service first ended with status 1: did not work",
-        ),
-    ],
-)
+BROKEN = {
+    "no such program": (
+        "    command: [no-such-server]",
+        "service broken: no-such-server is not installed; run `make setup`",
+    ),
+    "dies": (
+        """
+    command: [sh, -c, 'echo first; echo my last words; exit 3']
+    healthcheck: {test: [CMD, "false"], interval: 10ms}""",
+        "service broken ended with status 3: my last words",
+    ),
+    "never healthy": (
+        """
+    command: [sleep, "60"]
+    healthcheck: {test: [CMD, sh, -c, 'echo not yet >&2; false'], interval: 10ms, retries: 3}""",
+        "service broken is not healthy after 0.03 s: not yet",
+    ),
+    "not prepared": (
+        """
+    command: [sleep, "60"]
+    x-lab: {prepare: [[sh, -c, 'echo no room >&2; false']]}""",
+        "service broken: prepare by sh failed: no room",
+    ),
+    "what it waits for fails": (
+        """
+    command: [sleep, "60"]
+    depends_on: {first: {condition: service_completed_successfully}}
+  first:
+    command: [sh, -c, 'echo did not work; exit 1']""",
+        "service first ended with status 1: did not work",
+    ),
+}
+
+
+@pytest.mark.parametrize(("service", "said"), BROKEN.values(), ids=list(BROKEN))
 def test_a_stack_that_fails_to_start_says_why_in_one_line_and_leaves_nothing(
     tmp_path: Path, service: str, said: str
 ) -> None:
@@ -297,7 +307,7 @@ def test_an_alert_reaches_the_runner_with_the_runs_id(tmp_path: Path) -> None:
     received: queue.Queue[Any] = queue.Queue()
 
     class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  (the name that http.server calls)
+        def do_POST(self) -> None:
             received.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()

@@ -352,6 +352,14 @@ def test_a_stopped_alertmanager_makes_silence_void(lab: Lab) -> None:
     assert (verdict(source), source.detail) == ((False, True, True), "Alertmanager does not answer: timed out")
 
 
+def test_an_ended_receiver_makes_silence_void(lab: Lab) -> None:
+    lab.alerts.begin("a1")
+    lab.watches(0.5)
+    lab.alerts._receiver.close()
+    source = lab.alerts.end()[0]
+    assert (verdict(source), source.detail) == ((False, True, True), "the webhook receiver has ended")
+
+
 def test_a_killed_prometheus_makes_silence_void(lab: Lab) -> None:
     lab.alerts.begin("a1")
     lab.metrics.begin("a1")
