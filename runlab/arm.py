@@ -207,10 +207,9 @@ class Arm:
             since, state = self._stays_well(stay_s, self.spec.recovers_within_s + stay_s)
         except DeadlineError as error:
             state = self._state()
-            self._journal.write(
-                "not-recovered", waited_s=self._since(self._steps_at), detail=str(error), **state.as_data()
-            )
-            self._fails(f"not recovered within {self.spec.recovers_within_s:g} s of the last step: {_wrong(state)}")
+            detail = _wrong(state) or "well at the end, but not for long enough"
+            self._journal.write("not-recovered", waited_s=error.waited_s, detail=detail, **state.as_data())
+            self._fails(f"not recovered within {self.spec.recovers_within_s:g} s of the last step: {detail}")
             return
         self._times["ttr_s"] = ttr_s = max(0.0, since - self._steps_at)
         self._lab.recovery_s[self.spec.incident] = ttr_s

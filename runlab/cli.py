@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from runlab import heal as healing
-from runlab import journal, judge, settings
+from runlab import settings
 from runlab.model import LabError
 from runlab.reporting.terminal import closing_tables
-from runlab.reporting.write import write_all
+from runlab.run import report
 from runlab.setup.__main__ import CHECKOUT
 from runlab.setup.__main__ import main as set_up
 from runlab.setup.doctor import examine
@@ -54,13 +54,11 @@ def drill(context: typer.Context) -> NoReturn:
 @app.command(name="judge")
 def judge_again(run: Run = LATEST) -> None:
     """Make the verdicts and all reports of a run again, from its journal alone."""
-    events = journal.read(run / "journal")
-    results = judge.results(events)
-    write_all(results, events, run)
+    results = report(run, _min_executed())
     console = Console()
     for part in closing_tables(results, report=run / "index.html"):
         console.print(part)
-    raise typer.Exit(judge.exit_status(results, min_executed=_min_executed()))
+    raise typer.Exit(results["run"]["exit_status"])
 
 
 @app.command()

@@ -151,13 +151,26 @@ class AlertWatcher:
             except NoAnswerError as error:
                 self._no_answer = str(error)
                 return
+            samples = {
+                alert.key: self._sample(rule, alert) for rule in rules for alert in rule.alerts if self._is_new(alert)
+            }
             with self._lock:
                 self._answers.beat()
                 self._no_answer = ""
                 self._note_evaluations(rules)
-                began = self._follow(rules)
-        for instance, query in began:
-            self._write_scraped(instance, query)
+                self._follow(rules, samples)
+
+    def _is_new(self, alert: ActiveAlert) -> bool:
+        known = self._instances.get(alert.key)
+        return known is None or not known.active or known.alert.active_at != alert.active_at
+
+    def _sample(self, rule: AlertRule, alert: ActiveAlert) -> str:
+        """The sample that made the rule true: the newest that Prometheus had when the alert became active."""
+        try:
+            scraped = self._prometheus.newest_sample(promql.selectors(rule.query), alert.active_at)
+        except NoAnswerError as error:
+            return f"time of the sample unknown: {error}"
+        return f"sample of {scraped.isoformat()}" if scraped else "no sample: the series is absent"
 
     def _note_evaluations(self, rules: list[AlertRule]) -> None:
         before = {rule.key: rule.last_evaluation for rule in self._rules}
@@ -167,41 +180,22 @@ class AlertWatcher:
                 pulse.beat()
         self._rules = rules
 
-    def _follow(self, rules: list[AlertRule]) -> list[tuple[_Instance, str]]:
-        """Journal each change of state; returns the alerts that began, with their rule's expression."""
-        began: list[tuple[_Instance, str]] = []
-        present = set()
-        for rule in rules:
-            for alert in rule.alerts:
-                present.add(alert.key)
-                known = self._instances.get(alert.key)
-                if known is None or not known.active or known.alert.active_at != alert.active_at:
-                    known = _Instance(alert, self._arm, old=alert.active_at < self._began)
-                    self._instances[alert.key] = known
-                    began.append((known, rule.query))
-                    self._write_state(known)
-                elif known.alert.state != alert.state:
-                    known.alert = alert
-                    self._write_state(known)
+    def _follow(self, rules: list[AlertRule], samples: Mapping[frozenset[tuple[str, str]], str]) -> None:
+        """Journal each change of state; `samples` has those alerts that are new."""
+        present = {alert.key: alert for rule in rules for alert in rule.alerts}
+        for key, alert in present.items():
+            if key in samples:
+                instance = self._instances[key] = _Instance(alert, self._arm, old=alert.active_at < self._began)
+                self._write_hop(instance, "scraped", samples[key])
+                self._write_hop(instance, alert.state, _became(alert))
+            elif self._instances[key].alert.state != alert.state:
+                self._instances[key].alert = alert
+                self._write_hop(self._instances[key], alert.state, _became(alert))
         for key, instance in self._instances.items():
             instance.active = key in present
-        return began
 
-    def _write_state(self, instance: _Instance) -> None:
-        alert = instance.alert
-        detail = f"active at {alert.active_at.isoformat()}, value {alert.value}, {_labels(alert.labels)}"
-        self._journal.write("hop", arm=instance.arm, alert=alert.name, hop=alert.state, detail=detail)
-
-    def _write_scraped(self, instance: _Instance, query: str) -> None:
-        """The sample that made the rule true: the newest that Prometheus had when the alert became active."""
-        alert = instance.alert
-        try:
-            scraped = self._prometheus.newest_sample(promql.selectors(query), alert.active_at)
-        except NoAnswerError as error:
-            detail = f"time of the sample unknown: {error}"
-        else:
-            detail = f"sample of {scraped.isoformat() if scraped else 'no series: it is absent'}"
-        self._journal.write("hop", arm=instance.arm, alert=alert.name, hop="scraped", detail=detail)
+    def _write_hop(self, instance: _Instance, hop: str, detail: str) -> None:
+        self._journal.write("hop", arm=instance.arm, alert=instance.alert.name, hop=hop, detail=detail)
 
     # ------------------------------------------------------------------------------------ what the webhook brings
 
@@ -305,6 +299,10 @@ class AlertWatcher:
         window_s = time.monotonic() - self._began_s
         absent = [selector for selector in wanted if not self._prometheus.exists(selector, window_s)]
         return "; ".join(f"series {selector} does not exist" for selector in absent)
+
+
+def _became(alert: ActiveAlert) -> str:
+    return f"active at {alert.active_at.isoformat()}, value {alert.value}, {_labels(alert.labels)}"
 
 
 def _told(notification: Notification) -> str:

@@ -157,7 +157,7 @@ def _acts(
     if broken:
         blame = _refuted_before(arm, claim, end)
         if blame and (end["used"] or after[0]["fault"]):
-            return Piece("untested", f"depends on {blame}, which was refuted", trail, arm)
+            return Piece("untested", f"depends on a refuted step: {blame}", trail, arm)
         reason = ", ".join(f"{name} is {_value(after[0], name)!r}, not {promises[name]!r}" for name in broken)
         return Piece("refuted", _how(f"what it promises did not come about: {reason}", commands), trail, arm)
     if len(already) == len(promises):

@@ -51,7 +51,7 @@ def _executed(history: History, claims: Sequence[JsonObject]) -> JsonObject:
     needs = Counter(need for event in history.scenarios for need in event.get("lacks", ()))
     planned = {scenario["runbook"] for scenario in history.scenarios}
     return {
-        "executed": sum(claim["verdict"] in (*_DECIDED, "inconclusive", "manual") for claim in claims),
+        "executed": sum(claim["verdict"] in (*_DECIDED, "inconclusive") for claim in claims),
         "total": len(claims),
         "planned": sum(claim["runbook"] in planned for claim in claims),
         "lacks": dict(needs),
@@ -117,14 +117,17 @@ def _detect(history: History, runbook: Runbook, claim: Claim) -> tuple[list[Piec
 
 
 def _parts_together(by_name: Mapping[str, Sequence[Piece]]) -> list[Piece]:
-    """One piece a part, each naming itself, so that a claim of several parts says which of them held."""
-    together = []
-    for name, pieces in by_name.items():
-        whole = combine(pieces)
-        together.append(
-            Piece(whole.status, f"`{name}`: {whole.reason}", whole.evidence, None, whole.controlled, whole.untried)
-        )
-    return together
+    """One piece a part, each naming itself, so that a claim of several parts says which of them held.
+
+    Parts of which the same is to be said are named once.
+    """
+    wholes = {name: combine(pieces) for name, pieces in by_name.items()}
+    if len({(whole.status, whole.reason) for whole in wholes.values()}) == 1:
+        return list(wholes.values())
+    return [
+        Piece(whole.status, f"`{name}`: {whole.reason}", whole.evidence, None, whole.controlled, whole.untried)
+        for name, whole in wholes.items()
+    ]
 
 
 def _part(text: str, kind: str, whole: Piece | None) -> JsonObject:

@@ -1,0 +1,117 @@
+"""One run from its plan to its report: opens the laboratory, closes it, and has the journal judged."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runlab import journal, judge
+from runlab.journal import Journal
+from runlab.laboratory import Laboratory, alert_floors, scaled_rules
+from runlab.model import JsonObject, LabError, Signal, Stack, Watcher
+from runlab.plan import Plan
+from runlab.reporting.live import LiveLine
+from runlab.reporting.write import point_latest, write_all
+from runlab.settings import Settings
+from runlab.stack import processes
+
+MakeWatchers = Callable[[Stack, Journal, Sequence[Signal]], Sequence[Watcher]]
+
+
+def fresh_id() -> str:
+    """A run's id: when it began (UTC) and four random digits, so that ids sort by time."""
+    return f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+
+
+@dataclass
+class Run:
+    """What a run is made of. `arms` are the ids of the arms that were selected."""
+
+    settings: Settings
+    plan: Plan
+    arms: Sequence[str]
+    time_scale: float
+    command: str
+    live: LiveLine
+    stop_at_once: bool = False
+    id: str = field(default_factory=fresh_id)
+    laboratory: Laboratory | None = None
+    _journal: Journal | None = None
+    _stack: processes.ProcessStack | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where this run writes: reports/<run-id>."""
+        return self.settings.path(self.settings.stack.reports) / self.id
+
+    def open(self, make_watchers: MakeWatchers) -> JsonObject:
+        """Start the journal, the stack and the watchers; returns the plan as the journal has it.
+
+        Raises LabError for what is missing; whatever was started by then is ended by `close`. SIGTERM is from here on
+        what Ctrl-C is.
+        """
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            self._journal = Journal(self.folder / "journal", self.id)
+        except OSError as error:
+            raise LabError(
+                f"cannot be written: {error.strerror}", where=str(self.folder), mend="mend its rights, or free space"
+            ) from None
+        self._journal.write("run-start", schema=1, command=self.command, seed=self.id)
+        self._journal.write("claims", **self.plan.claims_event())
+        floors = alert_floors(self.settings, self.plan.runbooks, self.time_scale)
+        stack = self._stack = processes.start(
+            self.settings.path(self.settings.stack.compose),
+            reports=self.folder,
+            run_id=self.id,
+            time_scale=self.time_scale,
+            rules=scaled_rules(self.time_scale),
+            progress=self.live,
+        )
+        self._journal.write("stack", control=str(stack.control))
+        self._journal.write("environment", environment={**stack.environment(), "time_scale": self.time_scale})
+        plan = self.plan.plan_event(self.arms, stack.capabilities)
+        self._journal.write("plan", **plan)
+        self.laboratory = Laboratory(
+            stack=stack,
+            journal=self._journal,
+            watchers=make_watchers(stack, self._journal, self.plan.signals()),
+            runbooks=self.plan.runbooks,
+            steps=self.plan.steps,
+            bindings=self.plan.bindings,
+            not_signals=self.plan.not_signals,
+            console=self.settings.console,
+            progress=self.live,
+            stop_at_once=self.stop_at_once,
+            alert_floor_s=floors,
+        )
+        return plan
+
+    def close(self, exit_status: int) -> None:
+        """End watchers and stack, and the journal with the exit status so far. Safe when little was opened."""
+        for watcher in self.laboratory.watchers if self.laboratory else ():
+            watcher.close()
+        if self._stack is not None:
+            self._stack.stop()
+        if self._journal is not None:
+            self._journal.write("run-end", exit_status=exit_status)
+            self._journal.close()
+
+    def report(self) -> JsonObject:
+        """Judge the journal, write the reports, and point reports/latest here; returns the results."""
+        results = report(self.folder, self.settings.min_executed)
+        point_latest(self.folder)
+        return results
+
+
+def report(folder: Path, min_executed: int) -> JsonObject:
+    """Judge a run from its journal alone and write all its reports; `results["run"]["exit_status"]` is the verdict."""
+    events = journal.read(folder / "journal")
+    results = judge.results(events)
+    results["run"]["exit_status"] = judge.exit_status(results, min_executed=min_executed)
+    write_all(results, events, folder)
+    return results
