@@ -46,9 +46,9 @@ def doctor() -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def drill(context: typer.Context) -> NoReturn:
-    """Run the quiet and the fault arm of every scenario, with its first fault and case; further options are pytest's."""
+    """Run the quiet and the fault arm of every scenario, first fault and case; further options are pytest's."""
     command = [sys.executable, "-m", "pytest", "scenarios", "--drill", "-q", *context.args]
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, command)  # noqa: S606 -- pytest in our place, so that signals and status are its own
 
 
 @app.command(name="judge")

@@ -200,7 +200,7 @@ def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Keep the outcome for the arm's end; show the sentence and what was seen, not the method's own lines."""
-    report: pytest.TestReport = yield  # type: ignore[assignment, misc]
+    report: pytest.TestReport = yield  # type: ignore[assignment]
     if _spec(item) is None:
         return report  # type: ignore[return-value]
     error = call.excinfo.value if call.excinfo else None
