@@ -9,7 +9,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -74,13 +74,13 @@ def _id(spec: ArmSpec) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Iterator[None]:
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A LabError while a module is imported is for people, so it ends the session in one line."""
     report = yield
     call = getattr(report, "call", None)
     if call is not None and call.excinfo is not None and isinstance(call.excinfo.value, LabError):
         _give_up(call.excinfo.value)
-    return report  # type: ignore[return-value]
+    return report
 
 
 @pytest.hookimpl(trylast=True)
@@ -198,11 +198,13 @@ def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep the outcome for the arm's end; show the sentence and what was seen, not the method's own lines."""
-    report: pytest.TestReport = yield  # type: ignore[assignment]
+    report = yield
     if _spec(item) is None:
-        return report  # type: ignore[return-value]
+        return report
     error = call.excinfo.value if call.excinfo else None
     if call.when == "call":
         item.stash[OUTCOME] = (report.outcome, str(error or ""))
@@ -210,7 +212,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.longrepr = str(error)
     if isinstance(error, LabError):
         item.session.shouldfail = f"runlab: {error}"  # the stack is gone, or never fitted: nothing more can be tried
-    return report  # type: ignore[return-value]
+    return report
 
 
 # --------------------------------------------------------------------------------------------------- the end
