@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import signal
 import uuid
 from collections.abc import Callable, Sequence
@@ -72,8 +74,9 @@ class Run:
             rules=scaled_rules(self.time_scale),
             progress=self.live,
         )
-        self._journal.write("stack", control=str(stack.control))
-        self._journal.write("environment", environment={**stack.environment(), "time_scale": self.time_scale})
+        about = stack.environment()
+        self._journal.write("stack", control=str(stack.control), services=about["services"])
+        self._journal.write("environment", environment=_environment(about, self.time_scale))
         plan = self.plan.plan_event(self.arms, stack.capabilities)
         self._journal.write("plan", **plan)
         self.laboratory = Laboratory(
@@ -106,6 +109,21 @@ class Run:
         results = report(self.folder, self.settings.min_executed)
         point_latest(self.folder)
         return results
+
+
+def _environment(about: JsonObject, time_scale: float) -> JsonObject:
+    """What results.json says of where the run took place; nothing that names the machine or its owner."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return {
+        "runtime": about["runtime"],
+        "namespaces": about["namespaces"],
+        "machine": f"{kernel}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}",
+        "versions": {name: service["version"] for name, service in about["services"].items()},
+        "time_scale": time_scale,
+        "capabilities": about["capabilities"],
+        "start_s": about["start_s"],
+    }
 
 
 def report(folder: Path, min_executed: int) -> JsonObject:
