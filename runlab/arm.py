@@ -8,17 +8,15 @@ everything that is wrong.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from runlab import judge, runbook
-from runlab.console import Facts, Found, Operator
+from runlab import judge
 from runlab.laboratory import Laboratory
-from runlab.model import ArmName, Claim, Fault, Impact, Json, JsonObject, Observation, Undo
-from runlab.sqltext import RefusedError
-from runlab.steps import Match
+from runlab.model import ArmName, Fault, Impact, Json, JsonObject
+from runlab.procedure import Procedure
+from runlab.situation import Conduct, Situation, State
 from runlab.waiting import DeadlineError, wait_until
 
 T = TypeVar("T")
@@ -55,55 +53,21 @@ class ArmSpec:
         return "/".join((self.experiment, self.fault.name if self.fault else "", self.case))
 
 
-@dataclass(frozen=True)
-class Conduct:
-    """What the experiment itself contributes, its fixtures already filled in."""
-
-    trigger: Callable[[], None]
-    goal: Callable[[], bool]
-    state: Callable[[], Mapping[str, Json]]
-    truth: Callable[[], Mapping[str, list[Json]]]
-
-
-@dataclass(frozen=True)
-class _State:
-    goal: bool | None
-    settled: Mapping[str, Observation]
-    fault: bool | None
-    more: Mapping[str, Json]
-
-    @property
-    def well(self) -> bool:
-        return self.goal is True and all(observation.holds for observation in self.settled.values())
-
-    def value(self, name: str) -> Json:
-        return {"goal": self.goal, "fault": self.fault}.get(name, self.more.get(name))
-
-    def as_data(self) -> JsonObject:
-        return {
-            "goal": self.goal,
-            "settled": {name: {"holds": o.holds, "detail": o.detail} for name, o in self.settled.items()},
-            "fault": self.fault,
-            "more": dict(self.more),
-        }
-
-
 class Arm:
     """One arm while it runs. `close` undoes the fault and ends the window, whatever happened before."""
 
     def __init__(self, laboratory: Laboratory, spec: ArmSpec, conduct: Conduct) -> None:
         self.spec, self._lab, self._do = spec, laboratory, conduct
         self._journal = laboratory.journal
-        self._undo: Undo | None = None
         self._failures: list[str] = []
-        self._facts: dict[str, tuple[Found, str]] = {}
         self._began = time.monotonic()
         self._incident_at: float | None = None
         self._steps_at: float | None = None
         self._times: dict[str, float] = {}
         self._floor = dict(spec.floor)
         self._watching = False
-        self._claims: tuple[Claim, ...] = laboratory.runbooks[spec.runbook].claims
+        self._book = laboratory.runbooks[spec.runbook]
+        self._situation = Situation(laboratory, conduct, spec.fault)
 
     @property
     def settings(self) -> Mapping[str, Json]:
@@ -130,25 +94,30 @@ class Arm:
             procedures=list(spec.procedures),
         )
         self._lab.stack.reset()
-        self._wait("steady state", lambda: all(o.holds for o in self._settled().values()), STEADY_WITHIN_S)
+        try:
+            self._wait("steady state", self._steady, STEADY_WITHIN_S)
+        except DeadlineError:
+            state = self._situation.state()
+            self._situation.write_state("not steady", state)
+            raise AssertionError(f"inconclusive: no steady state in {STEADY_WITHIN_S:g} s: {state.unsettled}") from None
         for watcher in self._lab.watchers:
             watcher.begin(spec.id)
         self._watching = True
-        self._write_state("steady", self._state())
+        self._situation.write_state("steady")
 
     def injects_the_fault(self) -> None:
         """Save the undo, inject, and have somebody other than the injector see that the fault is in effect."""
         fault = self._fault()
         undo = fault.prepare(self._lab.stack)
         self._journal.write("undo", durable=True, fault=fault.as_data(), undo=undo)
-        self._undo = undo
+        self._situation.undo = undo
         fault.inject(self._lab.stack, undo)
         self._journal.write("inject", fault=fault.as_data())
         self.still_has_the_fault("after injection")
 
     def still_has_the_fault(self, moment: str) -> None:
         """Ask the witness again; without a fault in effect nothing can be judged, so that fails at once."""
-        seen = self._witness(moment)
+        seen = self._situation.ask_witness(moment)
         if not seen.holds:
             raise AssertionError(f"inconclusive: {moment} the fault is not in effect, says {seen.by}: {seen.detail}")
 
@@ -160,8 +129,8 @@ class Arm:
 
     def reaches_its_goal(self) -> None:
         """Without the fault, the trigger leads where it should."""
-        self._wait("the goal, without the fault", self._goal_reached, self.spec.recovers_within_s)
-        self._write_state("trigger", self._state())
+        self._wait("the goal, without the fault", self._situation.goal_reached, self.spec.recovers_within_s)
+        self._situation.write_state("trigger")
 
     def stays_quiet(self) -> None:
         """Watch for as long as the slowest alert of the runbook would need to arrive."""
@@ -175,7 +144,7 @@ class Arm:
 
     def is_detected(self) -> None:
         """Wait for an alert of the runbook to be delivered; where it names none, for any signal of it."""
-        alerts = {part.text for claim in self._claims for part in claim.parts if part.kind == "alert"}
+        alerts = {part.text for claim in self._book.claims for part in claim.parts if part.kind == "alert"}
         kinds = {"alert"} if alerts else {"signature", "symptom"}
         what = f"alert {' or '.join(sorted(alerts))}" if alerts else f"a signal of {self.spec.runbook}"
         self._count_floor("the alert rule's own durations", self._lab.alert_floor_s.get(self.spec.runbook, 0.0))
@@ -192,11 +161,18 @@ class Arm:
         self._times["ttd_s"] = first["t"] - self._incident_at
 
     def follows_the_procedure(self) -> None:
-        """Carry out each sentence of the procedure in the document's order, and look at the state after each."""
+        """Carry out each sentence of the procedure in the document's order, and look at the state after each.
+
+        A goal that is reached before the first step can't tell whether they recover anything: that fails at once.
+        """
+        state = self._situation.state()
+        self._situation.write_state("before the first step", state)
+        if state.goal:
+            raise AssertionError("inconclusive: the goal is reached before the first step, so nothing is to recover")
         self._steps_at = time.monotonic()
+        procedure = Procedure(self._lab, self._book, self._situation, self._fails)
         for label in self.spec.procedures:
-            for claim in self._procedure(label):
-                self._take(claim)
+            procedure.follow(label)
 
     def recovers(self) -> None:
         """Goal, users and alerts must be back, and stay so for as long as an alert would need to come again."""
@@ -206,8 +182,8 @@ class Arm:
         try:
             since, state = self._stays_well(stay_s, self.spec.recovers_within_s + stay_s)
         except DeadlineError as error:
-            state = self._state()
-            detail = _wrong(state) or "well at the end, but not for long enough"
+            state = self._situation.state()
+            detail = state.wrong or "well at the end, but not for long enough"
             self._journal.write("not-recovered", waited_s=error.waited_s, detail=detail, **state.as_data())
             self._fails(f"not recovered within {self.spec.recovers_within_s:g} s of the last step: {detail}")
             return
@@ -222,7 +198,7 @@ class Arm:
         began = time.monotonic()
 
         def healed_or_over() -> str:
-            if self._state().well:
+            if self._situation.state().well:
                 return "healed"
             return "over" if self._since(began) >= needed_s else ""
 
@@ -238,7 +214,7 @@ class Arm:
             recovered=ended == "healed",
             self_healed_s=healed_s and round(healed_s, 3),
         )
-        self._write_state("end", self._state())
+        self._situation.write_state("end")
         if healed_s is not None:
             self._fails(f"with the steps withheld it healed itself after {healed_s:.1f} s")
 
@@ -261,14 +237,14 @@ class Arm:
             by=impact.by,
             requests=record.requests,
         )
-        self._write_state("end", self._state())
+        self._situation.write_state("end")
 
     def is_judged(self) -> None:
         """Close the window and fail with every sentence that this arm refuted or could not decide."""
         self._end_window()
         self._failures += judge.complaints(
             self._journal.of_arm(),
-            self._claims,
+            self._book.claims,
             self._lab.bindings,
             self._lab.not_signals.get(self.spec.runbook, {}),
         )
@@ -279,14 +255,15 @@ class Arm:
         """Undo the fault, close the window, write the arm's end. Safe at any point, and when nothing was begun."""
         if self._journal.arm != self.spec.id:
             return
+        left = ""
         try:
             self._end_window()
         finally:
             try:
-                if self._undo is not None:
-                    self._fault().revert(self._lab.stack, self._undo)
-                    self._journal.write("reverted", fault=self._fault().as_data())
+                left = self._revert()
             finally:
+                if left:
+                    outcome, message = "error", "\n".join(filter(None, (message, left)))
                 times: JsonObject = {name: round(value, 3) for name, value in self._times.items()}
                 self._journal.write(
                     "arm-end",
@@ -298,72 +275,19 @@ class Arm:
                     **times,
                 )
                 self._journal.end_arm()
+        if left:
+            raise AssertionError(left)
 
-    # ------------------------------------------------------------------------------------------------ one sentence
-
-    def _take(self, claim: Claim) -> None:
-        registry = self._lab.steps[self.spec.runbook]
-        match = registry.bind(claim)
-        if match is None:
-            self._fails(f"{claim.where}: {claim.text}\n{registry.explain_missing(claim)}")
-            return
-        role = match.definition.role
-        self._journal.write("step-start", claim=claim.id, role=role, place=match.definition.place)
-        if role == "advises":
-            self._journal.write("step-end", claim=claim.id, ran=False, facts={}, used={}, error=None)
-            return
-        if role == "finds":
-            self._witness(f"before {claim.id}")
-        before = self._state()
-        self._write_state(f"before {claim.id}", before)
-        error, facts = self._carry_out(claim, match)
-        self._journal.write(
-            "step-end",
-            claim=claim.id,
-            ran=error is None,
-            facts={name: found.as_data() for name, found in facts.items()},
-            used={name: self._facts[name][1] for name in match.definition.fills if name in self._facts},
-            error=error,
-        )
-        if error is None:
-            self._facts |= {name: (found, claim.id) for name, found in facts.items()}
-        self._write_state(claim.id, self._after(match, ran=error is None))
-
-    def _carry_out(self, claim: Claim, match: Match) -> tuple[str | None, Mapping[str, Found]]:
-        """What went wrong, if anything, and the facts that the definition cut out of its commands' outputs."""
-        operator = Operator(self._lab.stack, self._journal, self._lab.console, claim)
-        missing = [name for name in match.definition.fills if not (name in self._facts and self._facts[name][0].values)]
-        if missing:
-            return f"no earlier step found any {', '.join(missing)}", {}
-        fills = {name: self._facts[name][0] for name in match.definition.fills}
-        try:
-            answer = match.definition.function(operator, **match.arguments, **fills)
-        except RefusedError as refusal:
-            return f"command not allowed: {refusal}", {}
-        except Exception as crash:  # noqa: BLE001 -- whatever a definition raises makes no verdict, it is written down
-            return f"{type(crash).__name__}: {crash}", {}
-        if answer is None:
-            return None, {}
-        if not isinstance(answer, Facts):
-            return f"TypeError: the definition returned {type(answer).__name__}, not Facts", {}
-        return None, answer.found
-
-    def _after(self, match: Match, *, ran: bool) -> _State:
-        """The state once what the sentence promises has come about, or its time is over."""
-        promises, last = match.definition.promises, [self._state()]
-        if not (ran and promises):
-            return last[0]
-
-        def kept() -> bool:
-            last[0] = self._state()
-            return all(last[0].value(name) == wanted for name, wanted in promises.items())
-
-        with suppress(DeadlineError):  # the judge sees from the state that a promise was not kept
-            self._wait(match.definition.pattern, kept, match.definition.within_s)
-        return last[0]
-
-    def _procedure(self, label: str) -> Iterator[Claim]:
-        yield from runbook.procedure(self._lab.runbooks[self.spec.runbook], label)
+    def _revert(self) -> str:
+        """Undo the fault, and ask its witness; says what is left of it, "" when nothing is."""
+        undo = self._situation.undo
+        if undo is None:
+            return ""
+        fault = self._fault()
+        fault.revert(self._lab.stack, undo)
+        seen = fault.witness(self._lab.stack, undo)
+        self._journal.write("reverted", fault=fault.as_data(), holds=seen.holds, by=seen.by, detail=seen.detail)
+        return f"{fault.name} is still in effect after its revert, says {seen.by}: {seen.detail}" if seen.holds else ""
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -371,41 +295,8 @@ class Arm:
         assert self.spec.fault is not None
         return self.spec.fault
 
-    def _witness(self, moment: str) -> Observation:
-        assert self._undo is not None
-        seen = self._fault().witness(self._lab.stack, self._undo)
-        self._journal.write(
-            "witness",
-            moment=moment,
-            holds=seen.holds,
-            by=seen.by,
-            detail=seen.detail,
-            truth={**{name: list(values) for name, values in self._do.truth().items()}, **seen.truth},
-            innocents=dict(seen.innocents),
-        )
-        return seen
-
-    def _settled(self) -> dict[str, Observation]:
-        return {watcher.name: watcher.settled() for watcher in self._lab.watchers}
-
-    def _goal_reached(self) -> bool | None:
-        try:
-            return bool(self._do.goal())
-        except Exception:  # noqa: BLE001 -- a goal that can't be asked is unknown, which is never reached
-            return None
-
-    def _state(self) -> _State:
-        fault: bool | None = None
-        if self._undo is not None:
-            fault = self._fault().witness(self._lab.stack, self._undo).holds
-        try:
-            more = dict(self._do.state())
-        except Exception as error:  # noqa: BLE001 -- unknown, and said so
-            more = {"unknown": f"{type(error).__name__}: {error}"}
-        return _State(self._goal_reached(), self._settled(), fault, more)
-
-    def _write_state(self, after: str, state: _State) -> None:
-        self._journal.write("state", after=after, **state.as_data())
+    def _steady(self) -> bool:
+        return all(observation.holds for observation in self._situation.settled().values())
 
     def _signals(self) -> list[JsonObject]:
         return [
@@ -414,13 +305,13 @@ class Arm:
             if event["kind"] == "signal" and event["claim"].startswith(self.spec.runbook + "/")
         ]
 
-    def _stays_well(self, stay_s: float, deadline_s: float) -> tuple[float, _State]:
+    def _stays_well(self, stay_s: float, deadline_s: float) -> tuple[float, State]:
         """When the system became well for good, and its state. Raises DeadlineError."""
         since: list[float] = []
-        state: list[_State] = []
+        state: list[State] = []
 
         def well_for_long() -> bool:
-            state[:] = [self._state()]
+            state[:] = [self._situation.state()]
             if not state[0].well:
                 since.clear()
                 return False
@@ -465,8 +356,3 @@ class Arm:
                     fresh=source.fresh,
                     detail=source.detail,
                 )
-
-
-def _wrong(state: _State) -> str:
-    broken = [] if state.goal else ["the goal is not reached"]
-    return "; ".join(broken + [f"{name}: {o.detail}" for name, o in state.settled.items() if not o.holds])

@@ -23,12 +23,12 @@ next one), or null between arms. `worker:seq` names a line as evidence.
 | step-start | claim, role, place |
 | command | claim, printed (as the runbook has it, or null when the tool is ours), argv, account, host, role, status, stdout, stderr, seconds, refused |
 | step-end | claim, facts {name: [{value, evidence, column}]}, used {name: from claim}, error, ran |
-| state | after (claim, "steady", "trigger" or "end"), goal, settled {watcher: {holds, detail}}, fault, more {…} |
+| state | after (claim, "before " claim, "steady", "not steady", "trigger", "before the first step" or "end"), goal, settled {watcher: {holds, detail}}, fault, more {…} |
 | recovered | ttr_s, stayed_s, goal, settled |
 | not-recovered | waited_s, goal, settled, detail |
 | withheld | watched_s, needed_s, recovered, self_healed_s |
 | measure | claim, setting (off, on), value, unit, better, by |
-| reverted | fault, times |
+| reverted | fault, holds, by, detail: what the witness says afterwards |
 | arm-end | outcome, ttd_s, ttr_s, watched_s, floor_s, self_healed_s, message |
 | run-end | exit_status |
 """

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from runlab import settings
-from runlab.arm import Arm, ArmSpec, Conduct
+from runlab.arm import Arm, ArmSpec
 from runlab.journal import Journal
 from runlab.laboratory import Laboratory
 from runlab.model import LabError, Signal, Stack, Watcher
@@ -26,6 +26,7 @@ from runlab.reporting.live import LiveLine, real_terminal
 from runlab.reporting.terminal import before_tests, closing_tables
 from runlab.run import Run
 from runlab.scenario import Experiment
+from runlab.situation import Conduct
 
 pytest.register_assert_rewrite("runlab.scenario")
 

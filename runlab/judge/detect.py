@@ -24,12 +24,17 @@ def judge_signal(history: History, runbook: Runbook, claim: Claim, name: str) ->
         return [
             Piece("refuted", "also appears without a fault", (evidence(arm.seen[key]),), arm) for arm in false_alarms
         ]
+    blind = [
+        Piece("inconclusive", f"silent without the fault, but blind: {why}", _source(arm, key), arm)
+        for arm in quiet
+        if (why := blindness(arm, key))
+    ]
     silent = [arm for arm in quiet if not blindness(arm, key)]
     causes = [_of_cause(history, s, key, silent) for s in scenarios]
     if any(piece.status == "held" for pieces in causes for piece in pieces):
         # seen in all cases of one cause is enough; causes in which it never shows say nothing against it
-        return [piece for pieces in causes for piece in pieces if piece.status in ("held", "inconclusive")]
-    tried = [piece for pieces in causes for piece in pieces]
+        return [piece for pieces in causes for piece in pieces if piece.status in ("held", "inconclusive")] + blind
+    tried = [piece for pieces in causes for piece in pieces] + blind
     if not tried:
         return [Piece("untested", "not run" if scenarios else "no scenario yet")]
     if any(piece.status == "partly" for piece in tried):
@@ -70,7 +75,7 @@ def _of_cause(
 def _of_incident(arms: Sequence[ArmHistory], key: tuple[str, str]) -> Piece:
     bitten = [arm for arm in arms if arm.bitten]
     if not bitten:
-        return Piece("inconclusive", "the fault was not witnessed", arms[0].witnesses, arms[0])
+        return Piece("inconclusive", arms[0].unwitnessed, arms[0].witnesses, arms[0])
     for arm in bitten:
         if key in arm.seen:
             event = arm.seen[key]
@@ -86,7 +91,7 @@ def blindness(arm: ArmHistory, key: tuple[str, str]) -> str:
     """Why silence does not count in this arm; "" when it does."""
     source = arm.sources.get(key)
     if source is None:
-        return "nobody watched it to the end of the arm"
+        return arm.unsteady or "nobody watched it to the end of the arm"
     lacking = [name for name in ("answers", "exists", "fresh") if not source[name]]
     return (source["detail"] or ", ".join(f"not {name}" for name in lacking)) if lacking else ""
 
@@ -104,7 +109,7 @@ def judge_cause(history: History, runbook: Runbook, claim: Claim) -> list[Piece]
         for arm in arms:
             seen = [e for key, e in arm.seen.items() if key[0].startswith(runbook.id + "/") and key not in noisy]
             if not arm.bitten:
-                pieces.append(Piece("inconclusive", "the fault was not witnessed", arm.witnesses, arm))
+                pieces.append(Piece("inconclusive", arm.unwitnessed, arm.witnesses, arm))
             elif seen:
                 names = ", ".join(event["name"] for event in seen)
                 found = tuple(evidence(event) for event in seen)

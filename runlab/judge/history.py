@@ -65,6 +65,19 @@ class ArmHistory:
         return bool(seen) and all(event["holds"] for event in seen)
 
     @property
+    def unsteady(self) -> str:
+        """Why this arm never began; "" when it did."""
+        unsteady = self.of_kind("state", after="not steady")
+        settled = unsteady[0]["settled"].items() if unsteady else ()
+        why = "; ".join(f"{name}: {o['detail']}" for name, o in settled if not o["holds"])
+        return f"no steady state: {why}" if unsteady else ""
+
+    @property
+    def unwitnessed(self) -> str:
+        """Why nothing follows from an arm that was not `bitten`."""
+        return self.unsteady or "the fault was not witnessed"
+
+    @property
     def witnesses(self) -> tuple[str, ...]:
         return tuple(evidence(event) for event in self.of_kind("witness"))
 

@@ -23,7 +23,7 @@ def _compared(history: History, scenario: str, margin: dict[str, float]) -> Piec
         return Piece("untested", "not run")
     for arm in filter(None, (off, on)):
         if not arm.bitten:
-            return Piece("inconclusive", "the fault was not witnessed", arm.witnesses, arm)
+            return Piece("inconclusive", arm.unwitnessed, arm.witnesses, arm)
     one = on or off
     if off is None or on is None or not (_measures(off) and _measures(on)):
         return Piece("inconclusive", "one of off and on was not measured", (), one)

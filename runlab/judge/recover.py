@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from runlab.journal import evidence
 from runlab.judge.history import ArmHistory, History
@@ -55,6 +58,9 @@ def procedure_in_arm(arm: ArmHistory) -> Piece:
     began = arm.of_kind("witness", moment="when the steps begin")
     if not began or not all(event["holds"] for event in began):
         return Piece("inconclusive", "the fault was not in effect when the steps began", arm.witnesses, arm)
+    first = arm.of_kind("state", after="before the first step")
+    if first and first[0]["goal"] is True:
+        return Piece("inconclusive", "the goal was reached before the first step", (evidence(first[0]),), arm)
     recovered, failed = arm.of_kind("recovered"), arm.of_kind("not-recovered")
     if recovered:
         found = recovered[-1]
@@ -113,7 +119,7 @@ def _finds(
     if witness is None or not witness["holds"]:
         return Piece("inconclusive", "the fault was not in effect when this step began", trail, arm)
     trail = (*trail, evidence(witness))
-    cheat = _not_from_output(claim, end["facts"], commands)
+    cheat = _by_other_means(claim, commands) or _not_from_output(claim, end["facts"], commands)
     if cheat:
         return Piece("inconclusive", cheat, trail, arm)
     known = {name: [str(v) for v in values] for name, values in witness["truth"].items() if values}
@@ -142,6 +148,9 @@ def _acts(
     commands: Sequence[JsonObject],
     trail: tuple[str, ...],
 ) -> Piece:
+    cheat = _by_other_means(claim, commands)
+    if cheat:
+        return Piece("inconclusive", cheat, trail, arm)
     failed = [c for c in commands if c["status"] != 0]
     if failed:
         last = (failed[-1]["stderr"] or "").strip().splitlines()[-1:] or [f"status {failed[-1]['status']}"]
@@ -185,18 +194,41 @@ def _refuted_before(arm: ArmHistory, claim: Claim, end: JsonObject) -> str:
     return ""
 
 
+def _own_commands(claim: Claim) -> Collection[str]:
+    """The commands that the sentence itself prints; one with an ellipsis is an example of one."""
+    return {p.text for p in claim.parts if p.kind == "command" and " " in p.text and "..." not in p.text}
+
+
+def _by_other_means(claim: Claim, commands: Sequence[JsonObject]) -> str:
+    """That the definition carried out something else than the sentence prints; "" when it did not."""
+    own = _own_commands(claim)
+    run = any(command["printed"] in own for command in commands)
+    return "the sentence's own command was not run" if own and not run else ""
+
+
 def _not_from_output(claim: Claim, facts: Mapping[str, Sequence[JsonObject]], commands: Sequence[JsonObject]) -> str:
     """Why these facts can't be trusted: not in the output they claim, or not of the sentence's own command."""
-    by_evidence = {evidence(command): command for command in commands}
+    own, by_evidence = _own_commands(claim), {evidence(command): command for command in commands}
     for name, found in facts.items():
         for fact in found:
             command = by_evidence.get(fact["evidence"])
-            if command is None or str(fact["value"]) not in command["stdout"]:
+            if command is None or not _stands_in(command["stdout"], fact):
                 return f"{name} {fact['value']} does not stand in the output of any command of this step"
-    own = [part.text for part in claim.parts if part.kind == "command" and " " in part.text]
-    if own and not any(command["printed"] in own for command in commands):
-        return "the sentence's own command was not run"
+            if own and command["printed"] not in own:
+                return f"{name} {fact['value']} was not read from the sentence's own command"
     return ""
+
+
+def _stands_in(output: str, fact: JsonObject) -> bool:
+    """Whether reading the output again, in the way that the fact names, gives its value."""
+    way, _, what = str(fact["column"]).partition(" ")
+    if way == "column":
+        values = [row.get(what) for row in csv.DictReader(io.StringIO(output))]
+    elif way == "group":
+        values = [match[1] for match in re.finditer(what.removeprefix("of "), output)]
+    else:
+        values = [line.strip() for line in output.splitlines()]
+    return str(fact["value"]) in values
 
 
 def _ranked_below(values: Sequence[str], truth: Sequence[str], innocents: set[str]) -> bool:

@@ -1,0 +1,94 @@
+"""A procedure being followed: sentence by sentence, in the document's order, as a person on call would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from runlab import runbook
+from runlab.console import Facts, Found, Operator
+from runlab.laboratory import Laboratory
+from runlab.model import Claim, Runbook
+from runlab.situation import Situation, State
+from runlab.sqltext import RefusedError
+from runlab.steps import Match
+from runlab.waiting import DeadlineError, wait_until
+
+
+class Procedure:
+    """The operator at work in one arm. Keeps the facts found so far; looks at the system before and after each step.
+
+    `complain` is told of a sentence that nobody can carry out.
+    """
+
+    def __init__(
+        self, laboratory: Laboratory, book: Runbook, situation: Situation, complain: Callable[[str], None]
+    ) -> None:
+        self._lab, self._book, self._situation, self._complain = laboratory, book, situation, complain
+        self._facts: dict[str, tuple[Found, str]] = {}
+
+    def follow(self, label: str) -> None:
+        """Take every step of the list with this label."""
+        for claim in runbook.procedure(self._book, label):
+            self._take(claim)
+
+    def _take(self, claim: Claim) -> None:
+        registry = self._lab.steps[self._book.id]
+        match = registry.bind(claim)
+        if match is None:
+            self._complain(f"{claim.where}: {claim.text}\n{registry.explain_missing(claim)}")
+            return
+        definition, write = match.definition, self._lab.journal.write
+        write("step-start", claim=claim.id, role=definition.role, place=definition.place)
+        if definition.role == "advises":
+            write("step-end", claim=claim.id, ran=False, facts={}, used={}, error=None)
+            return
+        if definition.role == "finds":
+            self._situation.ask_witness(f"before {claim.id}")
+        self._situation.write_state(f"before {claim.id}")
+        error, facts = self._carry_out(claim, match)
+        write(
+            "step-end",
+            claim=claim.id,
+            ran=error is None,
+            facts={name: found.as_data() for name, found in facts.items()},
+            used={name: self._facts[name][1] for name in definition.fills if name in self._facts},
+            error=error,
+        )
+        self._facts |= {name: (found, claim.id) for name, found in facts.items()}
+        self._situation.write_state(claim.id, self._state_after(match, ran=error is None))
+
+    def _carry_out(self, claim: Claim, match: Match) -> tuple[str | None, Mapping[str, Found]]:
+        """What went wrong, if anything, and the facts that the definition cut out of its commands' outputs."""
+        fills = {name: self._facts[name][0] for name in match.definition.fills if name in self._facts}
+        missing = [name for name in match.definition.fills if name not in fills or not fills[name].values]
+        if missing:
+            return f"no earlier step found any {', '.join(missing)}", {}
+        operator = Operator(self._lab.stack, self._lab.journal, self._lab.console, claim)
+        try:
+            answer = match.definition.function(operator, **match.arguments, **fills)
+        except RefusedError as refusal:
+            return f"command not allowed: {refusal}", {}
+        except Exception as crash:  # noqa: BLE001 -- whatever a definition raises makes no verdict, it is written down
+            return f"{type(crash).__name__}: {crash}", {}
+        if answer is None:
+            return None, {}
+        if not isinstance(answer, Facts):
+            return f"TypeError: the definition returned {type(answer).__name__}, not Facts", {}
+        return None, answer.found
+
+    def _state_after(self, match: Match, *, ran: bool) -> State:
+        """The state once what the sentence promises has come about, or its time is over."""
+        promises, last = match.definition.promises, self._situation.state()
+        if not (ran and promises):
+            return last
+
+        def kept() -> bool:
+            nonlocal last
+            last = self._situation.state()
+            return all(last.value(name) == wanted for name, wanted in promises.items())
+
+        with suppress(DeadlineError):  # the judge sees from the state that a promise was not kept
+            deadline_s = match.definition.within_s
+            wait_until(match.definition.pattern, kept, deadline_s=deadline_s, progress=self._lab.progress)
+        return last
