@@ -138,6 +138,7 @@ class Arm:
         self._count_floor("watching for alerts that must not come", window_s)
         ends = time.monotonic() + window_s
         self._wait("silence", lambda: time.monotonic() >= ends, window_s + 1.0)
+        self._situation.write_state("end")
         noise = sorted({event["name"] for event in self._signals()})
         if noise:
             self._fails("without the fault there was: " + "; ".join(noise))

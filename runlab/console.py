@@ -14,17 +14,18 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
-from runlab import sqltext
+from runlab import curl, sqltext
 from runlab.journal import Journal
 from runlab.model import Claim, CommandResult, Json, JsonObject, Stack
 from runlab.settings import ConsoleSettings, Family
 from runlab.sqltext import RefusedError
 
-_SHELL = re.compile(r"[;&|<>`\n]|\$\(|\$\{")
-T = TypeVar("T")
+PSQL, CURL = "psql", "curl"
+_SHELL = re.compile(r"[;&|<>`$\r\n\0]")
 _PLACEHOLDER = re.compile(r"<([a-z_]+)>")
+_LONGEST = 20_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,21 @@ class Operator:
         With `each` the query is run once for every value, its bare word of that name replaced by the value; the last
         output is returned. No values: nothing runs, and LookupError is raised. RefusedError: not allowed.
         """
-        family = self._family("psql", query)
+        family = self._family(PSQL, query)
         self._guarded(query, lambda: sqltext.check(query, family.statements))
         queries = [query]
         if each is not None:
             queries = self._guarded(query, lambda: [sqltext.fill(query, values) for values in _each(each)])
+        for filled in queries:
+            self._guarded(query, lambda filled=filled: sqltext.check(filled, family.statements))  # type: ignore[misc]
         outputs = [
             self._run(
                 family,
                 query,
-                ("psql", "-X", "--csv", "-c", text),
+                (PSQL, "-X", "--csv", "-c", text),
                 {
+                    # a query whose psql was killed at the time limit ends too
+                    "PGOPTIONS": "-c client_connection_check_interval=500ms",
                     "PGHOST": self._stack.host(family.service),
                     "PGDATABASE": family.database,
                     "PGUSER": family.role,
@@ -119,42 +124,29 @@ class Operator:
         return outputs[-1]
 
     def run(self, command: str, *, each: Mapping[str, Found] | None = None) -> Output:
-        """Run a command line that holds no shell syntax; `<name>` is filled from `each`, one run for each value."""
-        if _SHELL.search(command):
-            self._refuse(command, "it needs a shell")
-        try:
-            words = shlex.split(command)
-        except ValueError as error:
-            self._refuse(command, f"it can't be split into words: {error}")
-        if not words:
-            self._refuse(command, "it is empty")
-        family = self._family(words[0], command)
-        runs = [{}] if each is None else _each(each)
-        outputs = []
-        for values in runs:
-            argv = [_filled(word, values) for word in words]
-            open_places = sorted({name for word in argv for name in _PLACEHOLDER.findall(word)})
-            if open_places:
-                self._refuse(command, f"nothing is known for <{'>, <'.join(open_places)}>")
-            argv[1:1] = self._guarded(command, lambda argv=argv: self._reach(family, argv))  # type: ignore[misc]
-            outputs.append(self._run(family, command, argv, {}, as_whom=""))
-        return outputs[-1]
+        """Run a command line that holds no shell syntax; `<name>` is filled from `each`, one run for each value.
 
-    def _reach(self, family: Family, argv: Sequence[str]) -> list[str]:
-        """curl's own options that lead a service's name to its address; other families need nothing."""
-        if argv[0] != "curl":
-            return []
-        options = []
-        for word in argv[1:]:
-            if "://" not in word:
-                continue
-            url = urlsplit(word)
-            if url.hostname not in family.services:
-                raise RefusedError(f"{url.hostname} is not among the services that lab.toml allows")
-            options += ["--connect-to", f"{url.hostname}:{url.port}:{self._stack.host(url.hostname)}:{url.port}"]
-        if not options:
-            raise RefusedError("it names no service")
-        return options
+        A value comes from a server's output and is not trusted: it stays one word, and can't become an option.
+        RefusedError: not allowed. SQL is for `sql`.
+        """
+        words = self._guarded(command, lambda: _words(command))
+        family = self._family(words[0], command)
+        if words[0] == PSQL:
+            self._refuse(command, "psql is run for SQL alone, without options of its own")
+        runs = self._guarded(
+            command, lambda: [_filled(words, values) for values in ([{}] if each is None else _each(each))]
+        )
+        complete = self._guarded(command, lambda: [self._reaching(family, argv) for argv in runs])
+        return [self._run(family, command, argv, {}, as_whom="") for argv in complete][-1]
+
+    def _reaching(self, family: Family, argv: Sequence[str]) -> Sequence[str]:
+        """The command with curl's own options that lead a service's name to its address; others are as they were."""
+        if argv[0] != CURL:
+            return argv
+        leading = ["-q"]  # first of all: without the options that a file in its home may hold
+        for name, port in curl.endpoints(argv[1:], family.services):
+            leading += ["--connect-to", f"{name}:{port}:{self._stack.host(name)}:{port}"]
+        return [CURL, *leading, *argv[1:]]
 
     def _family(self, name: str, command: str) -> Family:
         family = self._settings.families.get(name)
@@ -192,7 +184,18 @@ class Operator:
             self._refuse(command, str(error))
 
     def _refuse(self, command: str, why: str) -> NoReturn:
-        self._write(command, argv=[], refused=why)
+        self._write(
+            command,
+            argv=[command],
+            account=None,
+            host="operator",
+            role="",
+            status=None,
+            stdout="",
+            stderr="",
+            seconds=0.0,
+            refused=why,
+        )
         raise RefusedError(why)
 
     def _write(self, command: str, **data: Any) -> str:
@@ -209,5 +212,30 @@ def _each(each: Mapping[str, Found]) -> list[dict[str, Json]]:
     return [{name: value} for value in found]
 
 
-def _filled(word: str, values: Mapping[str, Json]) -> str:
-    return _PLACEHOLDER.sub(lambda match: str(values.get(match[1], match[0])), word)
+def _words(command: str) -> list[str]:
+    """The command's words, as a shell would split them. RefusedError where only a shell could make sense of it."""
+    if len(command) > _LONGEST:
+        raise RefusedError(f"it is longer than {_LONGEST} characters")
+    if _SHELL.search(_PLACEHOLDER.sub("", command)):
+        raise RefusedError("it needs a shell")
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise RefusedError(f"it can't be split into words: {error}") from None
+    if not words:
+        raise RefusedError("it is empty")
+    return words
+
+
+def _filled(words: Sequence[str], values: Mapping[str, Json]) -> list[str]:
+    """The words with a value in each `<place>`."""
+    unknown = sorted({name for word in words for name in _PLACEHOLDER.findall(word)} - set(values))
+    if unknown:
+        raise RefusedError(f"nothing is known for <{'>, <'.join(unknown)}>")
+    argv = [_PLACEHOLDER.sub(lambda place: str(values[place[1]]), word) for word in words]
+    for word, printed in zip(argv, words, strict=True):
+        if word.startswith("-") and not printed.startswith("-"):
+            raise RefusedError(f"{word} in place of {printed} would be an option")
+        if "\0" in word:
+            raise RefusedError(f"the value for {printed} is no text")
+    return argv

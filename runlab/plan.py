@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runlab import runbook as text
 from runlab.arm import ArmSpec
-from runlab.model import ArmName, Fault, JsonObject, LabError, Runbook, Signal
+from runlab.model import ArmName, Claim, Fault, JsonObject, LabError, Runbook, Signal
 from runlab.scenario import Experiment, Prevention, Scenario
 from runlab.steps import Registry, load_modules
 
@@ -45,7 +45,14 @@ class Plan:
         tried = tuple(experiments)
         for experiment in tried:
             _check_labels(experiment, books, runbooks)
-        steps = {experiment.runbook: _registry(experiment) for experiment in tried}
+        registries = {folder: Registry.collect(load_modules(folder)) for folder in {_folder(e) for e in tried}}
+        steps = {experiment.runbook: registries[_folder(experiment)] for experiment in tried}
+        followed = {
+            claim.id
+            for experiment in tried
+            for label in _procedures(experiment)
+            for claim in text.procedure(books[experiment.runbook], label)
+        }
         return cls(
             runbooks=books,
             experiments=tried,
@@ -54,7 +61,7 @@ class Plan:
                 claim.id: binding
                 for name, registry in steps.items()
                 for claim in books[name].claims
-                if (binding := _binding(registry, books[name], claim.id)) is not None
+                if (binding := _binding(registry, claim, needed=claim.id in followed)) is not None
             },
             not_signals={experiment.runbook: _not_signals(experiment, books) for experiment in tried},
         )
@@ -161,18 +168,20 @@ def _check_labels(experiment: type[Experiment], books: Mapping[str, Runbook], wh
         raise LabError(f"{experiment.__name__}: {error.message}", where=place, mend=error.mend) from None
 
 
-def _registry(experiment: type[Experiment]) -> Registry:
-    folder = Path(str(inspect.getsourcefile(experiment))).parent
-    return Registry.collect(load_modules(folder))
+def _folder(experiment: type[Experiment]) -> Path:
+    return Path(str(inspect.getsourcefile(experiment))).parent
 
 
-def _binding(registry: Registry, book: Runbook, claim_id: str) -> JsonObject | None:
-    """How the journal tells who carries a claim out; None where only scenarios can (causes and measures)."""
-    claim = next(claim for claim in book.claims if claim.id == claim_id)
+def _binding(registry: Registry, claim: Claim, *, needed: bool) -> JsonObject | None:
+    """How the journal tells who carries a claim out, or why nobody does; None where nobody has to.
+
+    `needed`: some scenario follows a procedure that holds it. A symptom without any alert or signature always needs
+    a definition, since nothing else could see it.
+    """
     match = registry.bind(claim)
     if match is None:
-        needs_one = claim.kind == "recover" or (claim.kind == "detect" and not claim.parts)
-        return {"role": None, "error": registry.explain_missing(claim).splitlines()[0]} if needs_one else None
+        needed |= claim.kind == "detect" and not any(part.kind in ("alert", "signature") for part in claim.parts)
+        return {"role": None, "error": registry.explain_missing(claim).splitlines()[0]} if needed else None
     definition = match.definition
     return {
         "role": None if definition.role == "signal" else definition.role,

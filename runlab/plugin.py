@@ -84,14 +84,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Bind everything before anything is started. Runs after -k and -m have deselected what is not wanted."""
-    trials = {item: spec for item in items if (spec := _spec(item)) is not None}
-    for item, spec in trials.items():
-        marker = spec.runbook.replace("-", "").lower()
-        config.addinivalue_line("markers", f"{marker}: scenarios of {spec.runbook}")
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """Mark what was collected; once -k and -m have chosen, bind everything, before anything is started."""
+    collected = [item for item in items if isinstance(item, pytest.Function) and _spec(item)]
+    for item in collected:
+        marker = item.cls.runbook.replace("-", "").lower()
+        config.addinivalue_line("markers", f"{marker}: scenarios of {item.cls.runbook}")
         item.add_marker(marker)
+    yield
+    trials = {item: spec for item in items if (spec := _spec(item)) is not None}
     if not trials:
         return
     if config.getoption("drill"):
@@ -99,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = list(kept)
         trials = kept
-    experiments = dict.fromkeys(item.cls for item in trials if isinstance(item, pytest.Function))
+    experiments = dict.fromkeys(item.cls for item in collected)  # also those that were not chosen: they stay planned
     try:
         lab = settings.load(Path(config.getoption("lab")))
         runbooks = config.getoption("runbooks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 import pglast
@@ -11,7 +12,10 @@ from pglast.visitors import Ancestor, Visitor
 from runlab.model import Json
 
 _KINDS = {ast.SelectStmt: "select", ast.ExplainStmt: "explain"}
-_WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.IntoClause)
+_WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.IntoClause, ast.LockingClause)
+_LONGEST = 20_000
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class RefusedError(Exception):
@@ -19,7 +23,7 @@ class RefusedError(Exception):
 
 
 class _Writes(Visitor):
-    """Finds what changes data inside a statement that begins like a harmless one."""
+    """Finds what changes data, or locks rows, inside a statement that begins like a harmless one."""
 
     def __init__(self) -> None:
         self.found: str | None = None
@@ -42,7 +46,10 @@ class _Columns(Visitor):
 
 
 def check(query: str, allowed: Collection[str]) -> None:
-    """Raise RefusedError unless every statement of `query` is of an allowed kind and changes no data."""
+    """Raise RefusedError unless every statement of `query` is of an allowed kind, changes no data and locks no row.
+
+    What the functions that it calls may do is decided by the role's rights on the server, not here.
+    """
     for statement in _parse(query):
         kind = _KINDS.get(type(statement))
         if kind not in allowed:
@@ -58,33 +65,46 @@ def fill(query: str, values: Mapping[str, Json]) -> str:
     """Replace each bare word of `query` that names one of `values` by that value as an SQL literal.
 
     `SELECT pg_terminate_backend(pid);` with {"pid": 11} gives `SELECT pg_terminate_backend(11);`. Words inside
-    strings, and qualified names such as `a.pid`, stay. Raises RefusedError when a value's name does not occur.
+    strings, quoted names, and qualified ones such as `a.pid`, stay. A value comes from a server's output and is not
+    trusted: it stays one literal. Raises RefusedError when a value's name does not occur.
     """
     columns = _Columns(values)
     for statement in _parse(query):
         columns(statement)
-    missing = sorted(set(values) - {name for _, name in columns.found})
+    raw = query.encode()
+    places = [(at, name) for at, name in columns.found if raw[at:].lower().startswith(name.encode())]
+    missing = sorted(set(values) - {name for _, name in places})
     if missing:
         raise RefusedError(f"it has no place for {', '.join(missing)}")
-    raw = query.encode()
-    for offset, name in sorted(columns.found, reverse=True):
-        raw = raw[:offset] + _literal(values[name]).encode() + raw[offset + len(name.encode()) :]
+    for at, name in sorted(places, reverse=True):
+        raw = raw[:at] + _literal(values[name]).encode() + raw[at + len(name.encode()) :]
     return raw.decode()
 
 
 def _literal(value: Json) -> str:
+    """A number as it stands if it is unsigned (`- -5` would begin a comment), all else as a string constant.
+
+    One that holds a backslash is written so that it means the same whatever standard_conforming_strings is.
+    """
     text = str(value)
-    if text.lstrip("-").isascii() and text.lstrip("-").isdigit():
+    if _UNPRINTABLE.search(text):
+        raise RefusedError("a value for it holds characters that are no text")
+    if _WHOLE_NUMBER.fullmatch(text):
         return text
-    return "'" + text.replace("'", "''") + "'"
+    quoted = "'" + text.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
 
 
 def _parse(query: str) -> list[ast.Node]:
-    if "\\" in query and query.lstrip().startswith("\\"):
+    if len(query) > _LONGEST:
+        raise RefusedError(f"it is longer than {_LONGEST} characters")
+    if _UNPRINTABLE.search(query):
+        raise RefusedError("it holds characters that are no text")
+    if query.lstrip().startswith("\\"):
         raise RefusedError("a meta-command of psql, not SQL")
     try:
         statements = [raw.stmt for raw in pglast.parse_sql(query) if raw.stmt is not None]
-    except pglast.parser.ParseError as error:
+    except (pglast.parser.ParseError, RecursionError) as error:
         raise RefusedError(f"not SQL that PostgreSQL can parse: {error}") from None
     if not statements:
         raise RefusedError("no statement in it")

@@ -26,6 +26,9 @@ from runlab.stack.plan import Plan, Reservation
 
 _NAMESPACE = ["unshare", "--pid", "--ipc", "--fork", "--kill-child"]
 _USER_NAMESPACE = ["--user", "--map-current-user"]
+# in a chroot unshare can't make everything private, since / is no mount there; /proc alone is enough
+_MOUNT_PROC = 'mount --make-rprivate /proc && mount -t proc proc /proc && exec "$@"'
+_OWN_PROC = ["--mount", "--propagation", "unchanged", "--", "sh", "-c", _MOUNT_PROC, "sh"]
 
 
 def main() -> int:
@@ -110,11 +113,13 @@ def _line(runner: int, wake: int) -> bytes | None:
 
 
 def _enter_namespace() -> list[str] | None:
-    """The command that makes a PID and an IPC namespace here; None where there is none to be had."""
+    """The command that makes a PID and an IPC namespace with a /proc of its own; None where none is to be had.
+
+    Without its own /proc a process does not find itself there, and Locust, for one, does not start.
+    """
     user = [] if os.geteuid() == 0 else _USER_NAMESPACE
-    # a container with CAP_SYS_ADMIN may refuse only the mount of /proc
-    for proc in (["--mount-proc"], []):
-        command = [*_NAMESPACE, *user, *proc, "--"]
+    for proc in (["--mount-proc", "--"], _OWN_PROC):
+        command = [*_NAMESPACE, *user, *proc]
         try:
             probe = subprocess.run([*command, "true"], check=False, capture_output=True, timeout=5)
         except (OSError, subprocess.TimeoutExpired):
