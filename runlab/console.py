@@ -19,10 +19,10 @@ from runlab import curl, sqltext
 from runlab.journal import Journal
 from runlab.model import Claim, CommandResult, Json, JsonObject, Stack
 from runlab.settings import ConsoleSettings, Family
-from runlab.sqltext import RefusedError
+from runlab.sqltext import NO_TEXT, RefusedError
 
 PSQL, CURL = "psql", "curl"
-_SHELL = re.compile(r"[;&|<>`$\r\n\0]")
+_SHELL = re.compile(r"[;&|<>`$\r\n]")
 _PLACEHOLDER = re.compile(r"<([a-z_]+)>")
 _LONGEST = 20_000
 T = TypeVar("T")
@@ -88,6 +88,8 @@ class Operator:
 
     def __init__(self, stack: Stack, journal: Journal, settings: ConsoleSettings, claim: Claim) -> None:
         self._stack, self._journal, self._settings, self._claim = stack, journal, settings, claim
+        self.refused: str | None = None
+        """Why the last command that was not allowed was not run; None when all were."""
 
     def sql(self, query: str, *, each: Mapping[str, Found] | None = None) -> Output:
         """Run SQL by `psql` as the on-call role and return its output as CSV.
@@ -196,6 +198,7 @@ class Operator:
             seconds=0.0,
             refused=why,
         )
+        self.refused = why
         raise RefusedError(why)
 
     def _write(self, command: str, **data: Any) -> str:
@@ -216,6 +219,8 @@ def _words(command: str) -> list[str]:
     """The command's words, as a shell would split them. RefusedError where only a shell could make sense of it."""
     if len(command) > _LONGEST:
         raise RefusedError(f"it is longer than {_LONGEST} characters")
+    if NO_TEXT.search(command):
+        raise RefusedError("it holds characters that are no text")
     if _SHELL.search(_PLACEHOLDER.sub("", command)):
         raise RefusedError("it needs a shell")
     try:
@@ -236,6 +241,6 @@ def _filled(words: Sequence[str], values: Mapping[str, Json]) -> list[str]:
     for word, printed in zip(argv, words, strict=True):
         if word.startswith("-") and not printed.startswith("-"):
             raise RefusedError(f"{word} in place of {printed} would be an option")
-        if "\0" in word:
-            raise RefusedError(f"the value for {printed} is no text")
+        if NO_TEXT.search(word):
+            raise RefusedError(f"a value for {printed} holds characters that are no text")
     return argv

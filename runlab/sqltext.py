@@ -11,10 +11,12 @@ from pglast.visitors import Ancestor, Visitor
 
 from runlab.model import Json
 
+NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that no text has, and that other programs may take for its end."""
+
 _KINDS = {ast.SelectStmt: "select", ast.ExplainStmt: "explain"}
 _WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.IntoClause, ast.LockingClause)
 _LONGEST = 20_000
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -87,7 +89,7 @@ def _literal(value: Json) -> str:
     One that holds a backslash is written so that it means the same whatever standard_conforming_strings is.
     """
     text = str(value)
-    if _UNPRINTABLE.search(text):
+    if NO_TEXT.search(text):
         raise RefusedError("a value for it holds characters that are no text")
     if _WHOLE_NUMBER.fullmatch(text):
         return text
@@ -98,7 +100,7 @@ def _literal(value: Json) -> str:
 def _parse(query: str) -> list[ast.Node]:
     if len(query) > _LONGEST:
         raise RefusedError(f"it is longer than {_LONGEST} characters")
-    if _UNPRINTABLE.search(query):
+    if NO_TEXT.search(query):
         raise RefusedError("it holds characters that are no text")
     if query.lstrip().startswith("\\"):
         raise RefusedError("a meta-command of psql, not SQL")

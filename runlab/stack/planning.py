@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runlab.model import LabError
+from runlab.setup.programs import system_path
 from runlab.stack import folder as folders
 from runlab.stack import programs
 from runlab.stack.compose import Compose, Service, read
@@ -112,7 +113,7 @@ def _accounts(folder: Path, operator_uid: int) -> dict[str, Account]:
     (folder / "services").mkdir(mode=0o700)
     return {
         "service": account(SERVICE_UID, folder / "services" / ".home", programs.service_path()),
-        "operator": account(operator_uid, folder / "operator", programs.system_path()),
+        "operator": account(operator_uid, folder / "operator", system_path()),
     }
 
 
