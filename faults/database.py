@@ -17,10 +17,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from runlab.model import Fault, JsonObject, Observation, Stack, Undo
+from runlab.model import Fault, JsonObject, LabError, Observation, Stack, Undo
 from runlab.waiting import wait_until
 
 DATABASE = "platform"
+ACCOUNT = "app"
 SESSION_DEADLINE_S = 10.0
 
 
@@ -58,14 +59,16 @@ class LockHolder(Fault):
         return {"application_name": f"report-{uuid.uuid4().hex[:8]}"}
 
     def inject(self, stack: Stack, undo: Undo) -> None:
+        """LabError, with nothing started, when there is no such table or the session may not read it."""
         name = str(undo["application_name"])
-        stack.hold(
-            name,
-            ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"),
-            stdin=self.script(sql.Identifier(self.table).as_string()),
-            environment=_psql_environment(stack, name),
-        )
         with connect(stack) as connection:
+            self._refuse_unreadable(connection)
+            stack.hold(
+                name,
+                ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"),
+                stdin=self.script(self._quoted),
+                environment=_psql_environment(stack, name),
+            )
             wait_until(
                 f"{type(self).__name__} on {self.table}",
                 lambda: self._holders(connection, name),
@@ -88,9 +91,9 @@ class LockHolder(Fault):
         with connect(stack) as connection:
             holders = self._holders(connection, str(undo["application_name"]))
             others = connection.execute(
-                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = %s"
-                " AND pid <> pg_backend_pid() AND pid <> ALL (%s) AND usename <> 'oncall' ORDER BY pid",
-                (DATABASE, [row["pid"] for row in holders]),
+                "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid <> ALL (%s)"
+                " AND usename IS DISTINCT FROM 'oncall' ORDER BY pid",
+                ([row["pid"] for row in holders],),
             ).fetchall()
         return Observation(
             holds=bool(holders),
@@ -101,12 +104,27 @@ class LockHolder(Fault):
             innocents={"pid": [row["pid"] for row in others]},
         )
 
+    @property
+    def _quoted(self) -> str:
+        """The table's name as SQL has it; to_regclass takes the same."""
+        return sql.Identifier(self.table).as_string()
+
+    def _refuse_unreadable(self, connection: psycopg.Connection[JsonObject]) -> None:
+        """Ask the catalogue, which takes no lock: a session that is refused would only be missed at its deadline."""
+        query = "SELECT has_table_privilege(%s, to_regclass(%s), 'SELECT') AS readable"
+        row = connection.execute(query, (ACCOUNT, self._quoted)).fetchone()
+        if row is None or not row["readable"]:
+            raise LabError(
+                f"{self.name}: database {DATABASE} has no table {self._quoted} that {ACCOUNT} may read",
+                mend="give the fault the name of one, as the catalogue has it",
+            )
+
     def _holders(self, connection: psycopg.Connection[JsonObject], name: str) -> list[JsonObject]:
         query: LiteralString = (
             "SELECT a.pid, l.mode, a.state FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
             " WHERE a.application_name = %s AND l.granted AND l.relation = to_regclass(%s) AND "
         )
-        return connection.execute(query + self.condition(), (name, self.table)).fetchall()
+        return connection.execute(query + self.condition(), (name, self._quoted)).fetchall()
 
     def _end(self, connection: psycopg.Connection[JsonObject], name: str) -> list[JsonObject]:
         """Terminate the session where it still is; the rows are the sessions that were still there."""
@@ -141,7 +159,7 @@ def _psql_environment(stack: Stack, application_name: str) -> Mapping[str, str]:
     return {
         "PGHOST": stack.host("postgres"),
         "PGDATABASE": DATABASE,
-        "PGUSER": "app",
+        "PGUSER": ACCOUNT,
         "PGPASSWORD": stack.secret("APP_PASSWORD"),
         "PGAPPNAME": application_name,
     }

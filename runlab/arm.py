@@ -7,6 +7,7 @@ everything that is wrong.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class Arm:
             measure=spec.measure,
             procedures=list(spec.procedures),
         )
+        self._lab.stack.check()
         self._lab.stack.reset()
         try:
             self._wait("steady state", self._steady, STEADY_WITHIN_S)
@@ -108,7 +110,7 @@ class Arm:
     def injects_the_fault(self) -> None:
         """Save the undo, inject, and have somebody other than the injector see that the fault is in effect."""
         fault = self._fault()
-        undo = fault.prepare(self._lab.stack)
+        undo = json.loads(json.dumps(fault.prepare(self._lab.stack)))  # what reverting needs survives the journal
         self._journal.write("undo", durable=True, fault=fault.as_data(), undo=undo)
         self._situation.undo = undo
         fault.inject(self._lab.stack, undo)
@@ -258,24 +260,27 @@ class Arm:
             return
         left = ""
         try:
-            self._end_window()
-        finally:
             try:
-                left = self._revert()
+                self._end_window()
             finally:
-                if left:
-                    outcome, message = "error", "\n".join(filter(None, (message, left)))
-                times: JsonObject = {name: round(value, 3) for name, value in self._times.items()}
-                self._journal.write(
-                    "arm-end",
-                    outcome=outcome,
-                    message=message,
-                    floor={what: round(seconds, 3) for what, seconds in self._floor.items()},
-                    floor_s=round(sum(self._floor.values()), 3),
-                    wall_s=round(self._since(self._began), 3),
-                    **times,
-                )
-                self._journal.end_arm()
+                left = self._revert()
+        except BaseException as error:
+            left = f"{type(error).__name__} while it was being closed: {error}".removesuffix(": ")
+            raise
+        finally:
+            if left:
+                outcome, message = "error", "\n".join(filter(None, (message, left)))
+            times: JsonObject = {name: round(value, 3) for name, value in self._times.items()}
+            self._journal.write(
+                "arm-end",
+                outcome=outcome,
+                message=message,
+                floor={what: round(seconds, 3) for what, seconds in self._floor.items()},
+                floor_s=round(sum(self._floor.values()), 3),
+                wall_s=round(self._since(self._began), 3),
+                **times,
+            )
+            self._journal.end_arm()
         if left:
             raise AssertionError(left)
 
@@ -329,7 +334,11 @@ class Arm:
         return self._lab.alert_floor_s.get(self.spec.runbook, 0.0) + 1.0
 
     def _wait(self, what: str, condition: Callable[[], T], deadline_s: float, every_s: float = 0.05) -> T:
-        return wait_until(what, condition, deadline_s=deadline_s, every_s=every_s, progress=self._lab.progress)
+        def look() -> T:
+            self._lab.stack.ensure_kept()  # of a stack that is gone nothing more is to be seen
+            return condition()
+
+        return wait_until(what, look, deadline_s=deadline_s, every_s=every_s, progress=self._lab.progress)
 
     def _since(self, moment: float) -> float:
         return time.monotonic() - moment

@@ -54,7 +54,11 @@ def drill(context: typer.Context) -> NoReturn:
 @app.command(name="judge")
 def judge_again(run: Run = LATEST) -> None:
     """Make the verdicts and all reports of a run again, from its journal alone."""
-    results = report(run, _min_executed())
+    try:
+        results = report(run, _min_executed())
+    except (KeyError, TypeError) as error:
+        what = f"its journal is of another edition ({type(error).__name__}: {error})"
+        raise LabError(what, where=str(run), mend="judge it with the edition of the lab that wrote it") from error
     console = Console()
     for part in closing_tables(results, report=run / "index.html"):
         console.print(part)

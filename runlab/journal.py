@@ -41,6 +41,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,14 @@ class Journal:
         self._lock = threading.Lock()
         self._seq = 0
         self._of_arm: list[JsonObject] = []
-        self._file = self.path.open("a", encoding="utf-8")
+        # half a surrogate pair, as an undecodable file name has it, becomes the escape that JSON has for it
+        self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def write(self, kind: str, *, arm: str | None = None, durable: bool = False, **data: Any) -> str:
-        """Append one event and return its evidence, "worker:seq". `arm` defaults to the current one."""
+        """Append one event and return its evidence, "worker:seq". `arm` defaults to the current one.
+
+        LabError when it cannot be written: what is not in the journal has not happened, so the run must end.
+        """
         with self._lock:
             self._seq += 1
             event = {
@@ -80,13 +85,19 @@ class Journal:
                 "arm": arm if arm is not None else self.arm,
                 **data,
             }
-            self._file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
-            self._file.flush()
+            self._append(json.dumps(event, ensure_ascii=False, default=str) + "\n", durable=durable)
             if event["arm"] is not None and event["arm"] == self.arm:
                 self._of_arm.append(event)
+            return f"{self.worker}:{self._seq}"
+
+    def _append(self, line: str, *, durable: bool) -> None:
+        try:
+            self._file.write(line)
+            self._file.flush()
             if durable:
                 os.fsync(self._file.fileno())
-            return f"{self.worker}:{self._seq}"
+        except OSError as error:
+            raise LabError(f"cannot be written: {error.strerror}", where=str(self.path), mend="free space") from None
 
     def begin_arm(self, arm: str) -> None:
         """From here on events belong to `arm` unless their writer says otherwise."""
@@ -103,7 +114,7 @@ class Journal:
             return list(self._of_arm)
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):  # what could not be written was said when it was to be
             self._file.close()
 
 
@@ -117,7 +128,10 @@ def read(folder: Path) -> list[JsonObject]:
 
     Raises LabError, with file and line, for a folder without a journal and for any other unreadable line.
     """
-    files = sorted(folder.glob("*.jsonl"))
+    try:
+        files = sorted(folder.glob("*.jsonl"))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
     if not files:
         raise LabError("no journal here", where=str(folder), mend="give a folder such as reports/latest")
     events = [event for file in files for event in _lines(file)]
@@ -125,7 +139,10 @@ def read(folder: Path) -> list[JsonObject]:
 
 
 def _lines(file: Path) -> Iterator[JsonObject]:
-    lines = file.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = file.read_bytes().split(b"\n")  # decoded one by one: a kill may have cut the last within a character
+    except OSError as error:
+        raise _unreadable(file, error) from None
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -139,6 +156,10 @@ def _lines(file: Path) -> Iterator[JsonObject]:
         if missing:
             raise LabError(f"the line lacks {', '.join(missing)}", where=f"{file}:{number}")
         yield event
+
+
+def _unreadable(path: Path, error: OSError) -> LabError:
+    return LabError(f"cannot be read: {error.strerror}", where=str(path), mend="read it as who wrote it")
 
 
 def load_fault(data: JsonObject) -> Fault:

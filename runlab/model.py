@@ -312,6 +312,14 @@ class Stack(Protocol):
 class ResettableStack(Stack, Protocol):
     """The stack as its owner sees it."""
 
+    def check(self) -> None:
+        """Raises LabError for a service that has died since the stack was up."""
+        ...
+
+    def ensure_kept(self) -> None:
+        """Raises LabError once the stack as a whole has ended; a single service may be down on purpose."""
+        ...
+
     def reset(self) -> None:
         """Bring data and counters back to where every arm begins; the servers go on running."""
         ...

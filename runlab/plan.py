@@ -43,6 +43,7 @@ class Plan:
         """Read the runbooks and bind them. Raises LabError for whatever does not fit together."""
         books = {book.id: book for book in text.load(runbooks)}
         tried = tuple(experiments)
+        _check_names(tried)
         for experiment in tried:
             _check_labels(experiment, books, runbooks)
         registries = {folder: Registry.collect(load_modules(folder)) for folder in {_folder(e) for e in tried}}
@@ -63,7 +64,7 @@ class Plan:
                 for claim in books[name].claims
                 if (binding := _binding(registry, claim, needed=claim.id in followed)) is not None
             },
-            not_signals={experiment.runbook: _not_signals(experiment, books) for experiment in tried},
+            not_signals={name: _not_signals([e for e in tried if e.runbook == name], books[name]) for name in steps},
         )
 
     def signals(self) -> tuple[Signal, ...]:
@@ -103,6 +104,7 @@ class Plan:
             "measure_claim": text.labelled(book, "prevent", measure).id if measure else None,
             "margin": asdict(experiment.margin) if issubclass(experiment, Prevention) else None,
             "procedures": list(_procedures(experiment)),
+            "steps": [claim.id for label in _procedures(experiment) for claim in text.procedure(book, label)],
             "incidents": list(dict.fromkeys(spec.incident for spec in every if spec.fault)),
             "lacks": sorted(needs - capabilities),
         }
@@ -152,8 +154,18 @@ def _procedures(experiment: type[Experiment]) -> tuple[str, ...]:
     return (labels,) if isinstance(labels, str) else tuple(labels)
 
 
+def _check_names(experiments: Iterable[type[Experiment]]) -> None:
+    """The journal knows an experiment by its class's name alone."""
+    places: dict[str, str] = {}
+    for experiment in experiments:
+        name, place = experiment.__name__, _place(experiment)
+        if name in places:
+            raise LabError(f"{name} stands twice, first in {places[name]}", where=place, mend="give it another name")
+        places[name] = place
+
+
 def _check_labels(experiment: type[Experiment], books: Mapping[str, Runbook], where: Path) -> None:
-    place = f"{inspect.getsourcefile(experiment)}:{inspect.getsourcelines(experiment)[1]}"
+    place = _place(experiment)
     book = books.get(experiment.runbook)
     if book is None:
         raise LabError(f"there is no {experiment.runbook} in {where}", where=place, mend=f"known: {', '.join(books)}")
@@ -166,6 +178,10 @@ def _check_labels(experiment: type[Experiment], books: Mapping[str, Runbook], wh
             text.labelled(book, "prevent", experiment.measure)
     except LabError as error:
         raise LabError(f"{experiment.__name__}: {error.message}", where=place, mend=error.mend) from None
+
+
+def _place(experiment: type[Experiment]) -> str:
+    return f"{text.display(Path(str(inspect.getsourcefile(experiment))))}:{inspect.getsourcelines(experiment)[1]}"
 
 
 def _folder(experiment: type[Experiment]) -> Path:
@@ -195,8 +211,9 @@ def _binding(registry: Registry, claim: Claim, *, needed: bool) -> JsonObject | 
     }
 
 
-def _not_signals(experiment: type[Experiment], books: Mapping[str, Runbook]) -> dict[str, str]:
-    """The module's NOT_SIGNALS, as far as this edition of the text has those spans."""
-    spans = {part.text for claim in books[experiment.runbook].of_kind("detect") for part in claim.parts}
-    listed: Mapping[str, str] = getattr(inspect.getmodule(experiment), "NOT_SIGNALS", {})
-    return {span: why for span, why in listed.items() if span in spans}
+def _not_signals(experiments: Iterable[type[Experiment]], book: Runbook) -> dict[str, str]:
+    """NOT_SIGNALS of their modules, as far as this edition of the text has those spans."""
+    spans = {part.text for claim in book.of_kind("detect") for part in claim.parts}
+    modules = dict.fromkeys(inspect.getmodule(experiment) for experiment in experiments)
+    listed = [item for module in modules for item in getattr(module, "NOT_SIGNALS", {}).items()]
+    return {span: why for span, why in listed if span in spans}

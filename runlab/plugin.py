@@ -25,10 +25,14 @@ from runlab.plan import ARMS, Plan, specs
 from runlab.reporting.live import LiveLine, real_terminal
 from runlab.reporting.terminal import before_tests, closing_tables
 from runlab.run import Run
+from runlab.runbook import display
 from runlab.scenario import Experiment
 from runlab.situation import Conduct
 
 pytest.register_assert_rewrite("runlab.scenario")
+
+CONDUCT = ("trigger", "goal", "state", "truth")
+"""What an experiment contributes as methods, each of which asks for pytest fixtures by name."""
 
 UNUSABLE = 2
 """Exit status for bad input, missing means, and a run in which nothing was executed."""
@@ -56,7 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("runlab", "runbook lab")
     group.addoption("--lab", default="lab.toml", metavar="FILE", help="settings (lab.toml)")
     group.addoption("--runbooks", metavar="PATH", help="a file or folder of runbooks, instead of lab.toml's")
-    group.addoption("--time-scale", type=float, metavar="N", help="divide the durations of alert rules by N")
+    group.addoption("--time-scale", metavar="N", help="divide the durations of alert rules by N")
     group.addoption("--drill", action="store_true", help="only the quiet and the fault arm, first fault and case")
 
 
@@ -103,19 +107,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         trials = kept
     experiments = dict.fromkeys(item.cls for item in collected)  # also those that were not chosen: they stay planned
     try:
+        for trial in trials:
+            _check_fixtures(trial)
         lab = settings.load(Path(config.getoption("lab")))
+        if (time_scale := config.getoption("time_scale")) is not None:
+            lab = lab.scaled(time_scale)
         runbooks = config.getoption("runbooks")
         config.stash[RUN] = Run(
             settings=lab,
             plan=Plan.make(Path(runbooks) if runbooks else lab.path(lab.runbooks), experiments),
             arms=[spec.id for spec in trials.values()],
-            time_scale=config.getoption("time_scale") or lab.time_scale,
             command=shlex.join(["pytest", *sys.argv[1:]]),
             live=LiveLine(real_terminal()),
             stop_at_once=bool(config.getoption("usepdb")),
         )
     except LabError as error:
         _give_up(error)
+
+
+def _check_fixtures(item: pytest.Item) -> None:
+    """Refuse what would only be missed once the stack runs: a fixture that a scenario's method asks for in vain."""
+    assert isinstance(item, pytest.Function)
+    manager = item.session._fixturemanager  # noqa: SLF001 -- pytest offers no public way to ask before it runs a test
+    for method in (getattr(item.cls, name) for name in CONDUCT if hasattr(item.cls, name)):
+        for name in list(inspect.signature(method).parameters)[1:]:
+            if name != "request" and not manager.getfixturedefs(name, item):
+                code = method.__code__
+                raise LabError(
+                    f"{method.__qualname__} asks for the fixture {name}, which nobody defines",
+                    where=f"{display(Path(code.co_filename))}:{code.co_firstlineno}",
+                    mend="mend its name, or define it in conftest.py",
+                )
 
 
 def _spec(item: pytest.Item) -> ArmSpec | None:
@@ -147,6 +169,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     run = config.stash.get(RUN, None)
     if run is None or config.option.collectonly:
         return
+    if not config.hook.pytest_runlab_watchers.get_hookimpls():
+        _give_up(LabError("nobody watches", where="conftest.py", mend='write pytest_plugins = ["verifiers.plugin"]'))
     try:
         plan = run.open(lambda *stack_journal_signals: _watchers(config, run, *stack_journal_signals))
     except LabError as error:
@@ -158,12 +182,15 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def _watchers(
     config: pytest.Config, run: Run, stack: Stack, journal: Journal, signals: Sequence[Signal]
 ) -> list[Watcher]:
-    offered = config.hook.pytest_runlab_watchers(
-        stack=stack, journal=journal, signals=signals, time_scale=run.time_scale
-    )
+    try:
+        offered = config.hook.pytest_runlab_watchers(
+            stack=stack, journal=journal, signals=signals, time_scale=run.settings.time_scale
+        )
+    except Exception as error:
+        raise LabError(f"the watchers could not begin: {type(error).__name__}: {error}") from error
     watchers = [watcher for some in offered for watcher in some]
     if not watchers:
-        raise LabError("nobody watches", where="conftest.py", mend='write pytest_plugins = ["verifiers.plugin"]')
+        raise LabError("no watcher was offered", mend="see pytest_runlab_watchers")
     return watchers
 
 
@@ -189,12 +216,7 @@ def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]
         return lambda: method(**{name: request.getfixturevalue(name) for name in names})
 
     experiment = request.instance
-    conduct = Conduct(
-        trigger=fill(experiment.trigger),
-        goal=fill(getattr(experiment, "goal", lambda: True)),
-        state=fill(experiment.state),
-        truth=fill(experiment.truth),
-    )
+    conduct = Conduct(**{name: fill(getattr(experiment, name, lambda: True)) for name in CONDUCT})
     running = Arm(laboratory, spec, conduct)
     yield running
     running.close(*request.node.stash.get(OUTCOME, ("error", "the test did not run")))
@@ -227,14 +249,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     run = session.config.stash.get(RUN, None)
     if run is None:
         return
-    run.close(int(exitstatus))
-    if run.laboratory is None:
-        return
     try:
+        run.close(int(exitstatus))
+        if run.laboratory is None:
+            return
         results = run.report()
     except LabError as error:
         session.exitstatus = UNUSABLE
-        _console(session.config).print(f"runlab: {error}", markup=False)
+        if session.shouldfail != (said := f"runlab: {error}"):
+            _console(session.config).print(f"\n{said}", markup=False)
         return
     session.config.stash[TABLES] = closing_tables(results, report=run.folder / "index.html")
     if int(exitstatus) in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

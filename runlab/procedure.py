@@ -67,10 +67,13 @@ class Procedure:
         operator = Operator(self._lab.stack, self._lab.journal, self._lab.console, claim)
         try:
             answer = match.definition.function(operator, **match.arguments, **fills)
-        except RefusedError as refusal:
-            return f"command not allowed: {refusal}", {}
+        except RefusedError:
+            answer = None
         except Exception as crash:  # noqa: BLE001 -- whatever a definition raises makes no verdict, it is written down
+            self._lab.stack.ensure_kept()  # that the stack is gone says nothing of the sentence
             return f"{type(crash).__name__}: {crash}", {}
+        if operator.refused:  # also where the definition went on regardless
+            return f"command not allowed: {operator.refused}", {}
         if answer is None:
             return None, {}
         if not isinstance(answer, Facts):

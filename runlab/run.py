@@ -7,6 +7,7 @@ import platform
 import signal
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from runlab.plan import Plan
 from runlab.reporting.live import LiveLine
 from runlab.reporting.write import point_latest, write_all
 from runlab.settings import Settings
-from runlab.stack import processes
+from runlab.stack import compose, processes
 
 MakeWatchers = Callable[[Stack, Journal, Sequence[Signal]], Sequence[Watcher]]
 
@@ -36,7 +37,6 @@ class Run:
     settings: Settings
     plan: Plan
     arms: Sequence[str]
-    time_scale: float
     command: str
     live: LiveLine
     stop_at_once: bool = False
@@ -56,6 +56,11 @@ class Run:
         Raises LabError for what is missing; whatever was started by then is ended by `close`. SIGTERM is from here on
         what Ctrl-C is.
         """
+        floors = alert_floors(self.settings, self.plan.runbooks, self.settings.time_scale)
+        file = self.settings.path(self.settings.stack.compose)
+        described = compose.read(file)
+        secrets = [secret.environment for secret in described.secrets.values()]
+        self.settings.check_console(list(described.services), secrets)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             self._journal = Journal(self.folder / "journal", self.id)
@@ -65,18 +70,17 @@ class Run:
             ) from None
         self._journal.write("run-start", schema=1, command=self.command, seed=self.id)
         self._journal.write("claims", **self.plan.claims_event())
-        floors = alert_floors(self.settings, self.plan.runbooks, self.time_scale)
         stack = self._stack = processes.start(
-            self.settings.path(self.settings.stack.compose),
+            file,
             reports=self.folder,
             run_id=self.id,
-            time_scale=self.time_scale,
-            rules=scaled_rules(self.time_scale),
+            time_scale=self.settings.time_scale,
+            rules=scaled_rules(self.settings.time_scale),
             progress=self.live,
         )
         about = stack.environment()
         self._journal.write("stack", control=str(stack.control), services=about["services"])
-        self._journal.write("environment", environment=_environment(about, self.time_scale))
+        self._journal.write("environment", environment=_environment(about, self.settings.time_scale))
         plan = self.plan.plan_event(self.arms, stack.capabilities)
         self._journal.write("plan", **plan)
         self.laboratory = Laboratory(
@@ -96,13 +100,14 @@ class Run:
 
     def close(self, exit_status: int) -> None:
         """End watchers and stack, and the journal with the exit status so far. Safe when little was opened."""
-        for watcher in self.laboratory.watchers if self.laboratory else ():
-            watcher.close()
-        if self._stack is not None:
-            self._stack.stop()
-        if self._journal is not None:
-            self._journal.write("run-end", exit_status=exit_status)
-            self._journal.close()
+        with ExitStack() as ending:  # the last first, and each whatever becomes of the others
+            if self._journal is not None:
+                ending.callback(self._journal.close)
+                ending.callback(self._journal.write, "run-end", exit_status=exit_status)
+            if self._stack is not None:
+                ending.callback(self._stack.stop)
+            for watcher in self.laboratory.watchers if self.laboratory else ():
+                ending.callback(watcher.close)
 
     def report(self) -> JsonObject:
         """Judge the journal, write the reports, and point reports/latest here; returns the results."""

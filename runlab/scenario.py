@@ -16,12 +16,15 @@ runlab/judge.py alone.
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from runlab.arm import Arm
 from runlab.model import Fault, Impact, Json, LabError, Less
+from runlab.runbook import display
 
 
 class Experiment:
@@ -137,40 +140,65 @@ _NEEDED: dict[type[Experiment], dict[str, Any]] = {
 
 def _checked(cls: type[Experiment]) -> str:
     """Refuse a scenario that pytest would silently skip or that could not fail; returns its runbook's id."""
-    where = _place(cls)
+    module = inspect.getmodule(cls)
+    try:
+        where = f"{display(Path(str(inspect.getsourcefile(cls))))}:{inspect.getsourcelines(cls)[1]}"
+    except (OSError, TypeError):
+        where = ""
+    for problem, mend in _problems(cls):
+        raise LabError(f"{cls.__name__} {problem}", where=where, mend=mend)
+    runbook = getattr(module, "RUNBOOK", cls.runbook)
+    if not runbook or not isinstance(runbook, str):
+        raise LabError("the module names no RUNBOOK", where=where, mend='write RUNBOOK = "RB-001" above the classes')
+    return runbook
+
+
+def _problems(cls: type[Experiment]) -> Iterator[tuple[str, str]]:
+    """What is wrong with an experiment, and the mend; only the first is of use."""
     base = next((kind for kind in _NEEDED if issubclass(cls, kind)), None)
     if base is None:
-        raise LabError(f"{cls.__name__} is neither", where=where, mend="derive from Scenario or Prevention")
-    known = {name for kind in (base, Experiment) for name in (*vars(kind), *kind.__annotations__)}
+        yield "is neither a scenario nor a prevention", "derive it from Scenario or Prevention"
+        return
+    if not cls.__name__.startswith("Test") or "__init__" in vars(cls):
+        yield "would not be collected by pytest", "let its name begin with Test, and give it no __init__"
+    known = {name for kind in (base, Experiment) for name in (*vars(kind), *kind.__annotations__)} - {"runbook"}
     for name in vars(cls):
         if not name.startswith("_") and name not in known:
-            near = _nearest(name, known)
-            raise LabError(f"{cls.__name__} has no use for `{name}`", where=where, mend=f"did you mean `{near}`?")
+            yield f"has no use for `{name}`", f"did you mean `{_nearest(name, known)}`?"
+    yield from _problems_of_what_is_needed(cls, base)
+    for name in ("detects_within_s", "recovers_within_s", "observed_for_s"):
+        if not _is_positive(getattr(cls, name, 1.0)):
+            yield f"has no positive number of seconds for its `{name}`", "write a number such as 20.0"
+    if issubclass(cls, Scenario):
+        yield from _problems_of_scenario(cls)
+
+
+def _problems_of_what_is_needed(cls: type[Experiment], base: type[Experiment]) -> Iterator[tuple[str, str]]:
     for name, kind in _NEEDED[base].items():
         value = getattr(cls, name, None)
         if value is None or (value in ((), "", {}) and name not in ("off", "on")):
-            raise LabError(f"{cls.__name__} has no `{name}`", where=where, mend=f"give it one; see {base.__name__}")
+            yield f"has no `{name}`", f"give it one; see {base.__name__}"
         if not (callable(value) if kind is None else isinstance(value, kind)):
-            raise LabError(f"`{name}` of {cls.__name__} is a {type(value).__name__}", where=where)
-    faults = getattr(cls, "faults", ())
-    if not all(isinstance(fault, Fault) for fault in (faults if isinstance(faults, tuple) else (faults,))):
-        raise LabError(f"`faults` of {cls.__name__} holds something that is no fault", where=where)
-    if base is Scenario and not getattr(cls, "cases", None):
-        raise LabError(f"`cases` of {cls.__name__} is empty", where=where, mend="leave it out for the plain case")
-    runbook = getattr(inspect.getmodule(cls), "RUNBOOK", cls.runbook)
-    if not runbook:
-        raise LabError("the module names no RUNBOOK", where=where, mend='write RUNBOOK = "RB-001" above the classes')
-    return str(runbook)
+            yield f"has a {type(value).__name__} for its `{name}`", f"see {base.__name__}"
+
+
+def _problems_of_scenario(cls: type[Scenario]) -> Iterator[tuple[str, str]]:
+    faults = cls.faults if isinstance(cls.faults, tuple) else (cls.faults,)
+    if not all(isinstance(fault, Fault) for fault in faults):
+        yield "has something among its `faults` that is no fault", "list faults with their parameters"
+    elif len({fault.name for fault in faults}) < len(faults):
+        yield "has the same fault twice", "leave one of them out"
+    if not isinstance(cls.cases, Mapping) or not all(isinstance(case, Mapping) for case in cls.cases.values()):
+        yield "has `cases` that are no settings by name", 'write cases = {"plain": {}}'
+    elif not cls.cases:
+        yield "has no `cases`", "leave them out for the plain case"
+    elif stray := set(cls.floor) - set(cls.cases):
+        yield f"has a `floor` for {', '.join(sorted(stray))}, which is none of its cases", "name it as the case"
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _nearest(name: str, known: set[str]) -> str:
-    import difflib  # noqa: PLC0415 -- only needed to word an error
-
     return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)), "")
-
-
-def _place(cls: type) -> str:
-    try:
-        return f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
-    except (OSError, TypeError):
-        return cls.__qualname__

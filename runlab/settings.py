@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runlab.model import LabError
+
+_UNKNOWN = "remove it or mend its name"
 
 
 class _Strict(BaseModel):
@@ -33,7 +37,7 @@ class Family(_Strict):
 class ConsoleSettings(_Strict):
     """The operator's console: which families of commands are allowed, and for how many seconds each may run."""
 
-    time_limit_s: float = Field(default=20.0, gt=0, le=600)
+    time_limit_s: float = Field(default=20.0, gt=0, le=600, allow_inf_nan=False)
     families: dict[str, Family] = Field(default_factory=dict)
 
 
@@ -45,60 +49,86 @@ class StackSettings(_Strict):
 
 
 class Settings(_Strict):
-    """All of lab.toml. `root` is the folder that it stands in; paths are relative to it."""
+    """All of lab.toml, which is `file`; paths are relative to the folder that it stands in."""
 
-    root: Path
+    file: Path
     runbooks: Path = Path("runbooks")
-    time_scale: float = Field(default=600.0, ge=1.0, le=100_000.0)
+    time_scale: float = Field(default=600.0, ge=1.0, le=100_000.0, allow_inf_nan=False)
     min_executed: int = Field(default=0, ge=0)
     stack: StackSettings = Field(default_factory=StackSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
 
     def path(self, relative: Path) -> Path:
-        return self.root / relative
+        return self.file.parent / relative
+
+    def scaled(self, time_scale: str) -> Settings:
+        """These settings with the time scale that the command line gives. Raises LabError when it is none."""
+        try:
+            return Settings.model_validate({**dict(self), "time_scale": time_scale})
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].lower()
+            raise LabError(f"--time-scale {time_scale}: {why}", mend="1 is production scale, 600 a good one") from None
+
+    def check_console(self, services: Collection[str], secrets: Collection[str]) -> None:
+        """Raise LabError, with file and line, for a family that names what compose.yaml does not have."""
+        for name, family in self.console.families.items():
+            named = [(("service",), family.service, services), (("password",), family.password, secrets)]
+            named += [(("services",), service, services) for service in family.services]
+            for key, value, known in named:
+                if value and value not in known:
+                    line = _line_of(["console", "families", name, *key], self.file.read_text(encoding="utf-8"))
+                    raise LabError(
+                        f"there is no {value} in {self.stack.compose}",
+                        where=f"{self.file}:{line}" if line else str(self.file),
+                        mend=f"there are {', '.join(known)}",
+                    )
 
 
 def load(file: Path) -> Settings:
     """Read lab.toml. Raises LabError with file and line for what is unreadable, unknown or out of range."""
     try:
-        text = file.read_text(encoding="utf-8")
+        raw = file.read_bytes()
+        text = raw.decode("utf-8")
         data = tomllib.loads(text)
     except FileNotFoundError:
         raise LabError("no such file", where=str(file), mend="run from the folder that holds lab.toml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"cannot be read: {error}", where=str(file)) from None
+    except OSError as error:
+        raise LabError(f"cannot be read: {error.strerror}", where=str(file), mend="give a file by --lab") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise LabError("not UTF-8", where=f"{file}:{line}", mend="save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise LabError(f"not TOML: {error}", where=str(file)) from None
+        what, _, place = str(error).partition(" (at ")
+        found = re.match(r"line (\d+)", place)
+        line = int(found[1]) if found else len(text.splitlines())
+        raise LabError(f"not TOML: {what.lower()}", where=f"{file}:{line}", mend="mend that line") from None
+    if "file" in data:
+        raise LabError("unknown setting file", where=f"{file}:{_line_of(['file'], text)}", mend=_UNKNOWN)
     try:
-        return Settings(root=file.parent, **data)
-    except (ValidationError, TypeError) as error:
+        return Settings(file=file, **data)
+    except ValidationError as error:
         raise _explained(error, file, text) from None
 
 
-def _explained(error: Exception, file: Path, text: str) -> LabError:
-    if not isinstance(error, ValidationError):
-        return LabError(str(error), where=str(file), mend="remove the key")
+def _explained(error: ValidationError, file: Path, text: str) -> LabError:
     first: Any = error.errors()[0]
     keys = [str(key) for key in first["loc"] if isinstance(key, str)]
     line = _line_of(keys, text)
     where = f"{file}:{line}" if line else str(file)
     if first["type"] == "extra_forbidden":
-        return LabError(f"unknown setting {'.'.join(keys)}", where=where, mend="remove it or mend its name")
+        return LabError(f"unknown setting {'.'.join(keys)}", where=where, mend=_UNKNOWN)
     return LabError(f"{'.'.join(keys)}: {first['msg'].lower()}, but it is {first['input']!r}", where=where)
 
 
 def _line_of(keys: list[str], text: str) -> int | None:
-    """The line on which the last of `keys` is set, looked for under the table that the others name."""
-    if not keys:
-        return None
-    table = ".".join(keys[:-1])
-    inside = not table
+    """The line that sets `keys`, or opens the table or inline table around them; None when none does."""
+    table: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
+        line = raw.partition("#")[0].strip()
         if line.startswith("["):
-            inside = line.strip("[]").startswith(table) if table else False
-            if line.split("#")[0].strip().strip("[]") == ".".join(keys):
+            table = line.strip("[] ").split(".")
+            if table == keys:
                 return number
-        elif inside and line.split("=")[0].strip() == keys[-1]:
+        elif [*table, *line.partition("=")[0].strip().split(".")] == keys:
             return number
-    return None
+    return _line_of(keys[:-1], text) if keys else None

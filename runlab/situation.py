@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runlab.laboratory import Laboratory
-from runlab.model import Fault, Json, JsonObject, Observation, Undo
+from runlab.model import Fault, Json, JsonObject, LabError, Observation, Undo
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,11 @@ class Situation:
         return {watcher.name: watcher.settled() for watcher in self._lab.watchers}
 
     def goal_reached(self) -> bool | None:
-        """None where it can't be asked: unknown is never reached."""
+        """None where it can't be asked: unknown is never reached. LabError when the stack is gone."""
         try:
             return bool(self._do.goal())
+        except LabError:
+            raise
         except Exception:  # noqa: BLE001 -- whatever hinders the question, there is no answer
             return None
 
@@ -78,6 +80,8 @@ class Situation:
         fault = self._fault_seen().holds if self.undo is not None else None
         try:
             more = dict(self._do.state())
+        except LabError:
+            raise
         except Exception as error:  # noqa: BLE001 -- unknown, and said so
             more = {"unknown": f"{type(error).__name__}: {error}"}
         return State(self.goal_reached(), self.settled(), fault, more)

@@ -36,7 +36,7 @@ class _Writes(Visitor):
 
 
 class _Columns(Visitor):
-    """Finds bare column references of the wanted names, each with its offset."""
+    """Finds bare column references of the wanted names, each with its offset in characters."""
 
     def __init__(self, wanted: Collection[str]) -> None:
         self.wanted, self.found = wanted, list[tuple[int, str]]()
@@ -73,14 +73,13 @@ def fill(query: str, values: Mapping[str, Json]) -> str:
     columns = _Columns(values)
     for statement in _parse(query):
         columns(statement)
-    raw = query.encode()
-    places = [(at, name) for at, name in columns.found if raw[at:].lower().startswith(name.encode())]
+    places = [(at, name) for at, name in columns.found if query[at : at + len(name)].lower() == name]
     missing = sorted(set(values) - {name for _, name in places})
     if missing:
         raise RefusedError(f"it has no place for {', '.join(missing)}")
     for at, name in sorted(places, reverse=True):
-        raw = raw[:at] + _literal(values[name]).encode() + raw[at + len(name.encode()) :]
-    return raw.decode()
+        query = query[:at] + _literal(values[name]) + query[at + len(name) :]
+    return query
 
 
 def _literal(value: Json) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from runlab.judge import detect, recover
+from runlab.judge import detect, step
 from runlab.judge.history import ArmHistory, signal_names
 from runlab.model import Claim, JsonObject
 
@@ -19,19 +19,32 @@ def complaints(
 
     Each names the sentence, its file and line, and what was seen.
     """
-    arm = ArmHistory(events)
-    lines = []
+    arm, by_id = ArmHistory(events), {claim.id: claim for claim in claims}
+    undecided = [
+        _text(claim, "inconclusive", f"{name} was silent, but blind: {blind}")
+        for claim, name, blind in _blind(arm, claims, bindings, not_signals)
+    ]
+    return undecided + [
+        _text(by_id[taken.step.claim], taken.piece.status, taken.piece.reason)
+        for taken in step.in_order(arm, by_id, bindings)
+        if taken.piece.status in ("refuted", "inconclusive")
+    ]
+
+
+def _blind(
+    arm: ArmHistory,
+    claims: Sequence[Claim],
+    bindings: Mapping[str, JsonObject],
+    not_signals: Mapping[str, str],
+) -> Iterator[tuple[Claim, str, str]]:
+    """The signals whose silence without the fault does not count, and why."""
+    if arm.name != "quiet":
+        return
     for claim in claims:
-        if arm.name == "quiet" and claim.kind == "detect":
-            for name in signal_names(claim, bindings, not_signals):
-                blind = "" if (claim.id, name) in arm.seen else detect.blindness(arm, (claim.id, name))
-                if blind:
-                    lines.append(_text(claim, "inconclusive", f"{name} was silent, but blind: {blind}"))
-        if claim.kind == "recover":
-            piece = recover.step_in_arm(arm, claim, bindings.get(claim.id, {}))
-            if piece is not None and piece.status in ("refuted", "inconclusive"):
-                lines.append(_text(claim, piece.status, piece.reason))
-    return lines
+        for name in signal_names(claim, bindings, not_signals) if claim.kind == "detect" else ():
+            key = (claim.id, name)
+            if key not in arm.early and (blind := detect.blindness(arm, key)):
+                yield claim, name, blind
 
 
 def _text(claim: Claim, status: str, seen: str) -> str:

@@ -1,160 +1,194 @@
 """Claims about how an incident shows, and about what causes it.
 
-A signal is confirmed when it was seen in all cases of at least one cause, and was silent without the fault; silence
-counts only while its source answered, its series existed and its last evaluation was fresh.
+A signal is confirmed when it was seen in all incidents (each fault in each case) of at least one cause, and was silent
+without the fault; silence counts only while its source answered, its series existed and its last evaluation was fresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from runlab.journal import evidence
-from runlab.judge.history import ArmHistory, History, signal_names
-from runlab.judge.pieces import Piece
+from runlab.judge.history import ArmHistory, History, SignalKey, why_not_run
+from runlab.judge.pieces import BROKE_OFF, Piece, combine
 from runlab.model import Claim, JsonObject, Runbook
+
+_PLAIN = ("no scenario yet", "not run")
+"""What need not be said of a cause that was not injected."""
 
 
 def judge_signal(history: History, runbook: Runbook, claim: Claim, name: str) -> list[Piece]:
-    """What all arms of the runbook's scenarios say of one signal."""
+    """What all arms of the run say of one signal."""
     key = (claim.id, name)
-    scenarios = [s for s in history.planned(runbook.id) if s["cause"]]
-    quiet = [arm for s in scenarios for arm in history.arms_of(s["scenario"], "quiet")]
-    false_alarms = [arm for arm in quiet if key in arm.seen]
-    if false_alarms:
-        return [
-            Piece("refuted", "also appears without a fault", (evidence(arm.seen[key]),), arm) for arm in false_alarms
-        ]
-    blind = [
-        Piece("inconclusive", f"silent without the fault, but blind: {why}", _source(arm, key), arm)
-        for arm in quiet
-        if (why := blindness(arm, key))
+    alarms = [
+        Piece("refuted", "also appears without a fault", (evidence(arm.early[key]),), arm)
+        for arm in history.arms
+        if key in arm.early
     ]
-    silent = [arm for arm in quiet if not blindness(arm, key)]
-    causes = [_of_cause(history, s, key, silent) for s in scenarios]
-    if any(piece.status == "held" for pieces in causes for piece in pieces):
-        # seen in all cases of one cause is enough; causes in which it never shows say nothing against it
-        return [piece for pieces in causes for piece in pieces if piece.status in ("held", "inconclusive")] + blind
-    tried = [piece for pieces in causes for piece in pieces] + blind
-    if not tried:
-        return [Piece("untested", "not run" if scenarios else "no scenario yet")]
-    if any(piece.status == "partly" for piece in tried):
-        return [piece for piece in tried if piece.status == "partly"]
-    missing = _causes_not_injected(history, runbook)
-    undecided = [piece for piece in tried if piece.status == "inconclusive"]
-    if undecided:
-        return undecided
-    if missing:
-        return [Piece("untested", f"causes not injected: {', '.join(missing)}", _all(tried))]
-    return [Piece("refuted", p.reason + _instead(p.arm), p.evidence, p.arm) for p in tried]
+    if alarms:
+        return alarms
+    causes = _causes(history, runbook)
+    tried = {cause: _of_cause(history, of_it, lambda arm: _seen(history, arm, key)) for cause, of_it in causes.items()}
+    for best in ("confirmed", "observed", "partly"):
+        # a cause in which it always shows is enough: those in which it does not say nothing against it
+        if chosen := [piece for pieces in tried.values() if combine(pieces).verdict == best for piece in pieces]:
+            return chosen
+    pieces = [piece for of_cause in tried.values() for piece in of_cause]
+    blind = _blind_without_fault(history, runbook, key)
+    if undecided := [piece for piece in pieces if piece.status == "inconclusive"]:
+        return undecided + [piece for piece in blind if not any(piece.reason in other.reason for other in undecided)]
+    if not pieces:
+        return blind or [Piece("untested", why_not_run(history.planned(runbook.id)))]
+    if missing := _causes_not_injected(runbook, causes, tried):
+        reason = f"causes not injected: {', '.join(missing)}"
+        return [replace(piece, status="untested", reason=reason) for piece in pieces]
+    return [replace(piece, reason=piece.reason + _instead(piece.arm)) for piece in pieces]
 
 
-def _of_cause(
-    history: History, scenario: JsonObject, key: tuple[str, str], silent: Sequence[ArmHistory]
-) -> list[Piece]:
-    """One scenario's pieces for a signal: held in all its incidents, partly, or refuted in each."""
-    by_incident: dict[str, list[ArmHistory]] = {}
-    for arm in history.arms_of(scenario["scenario"], "fault", "withheld"):
-        by_incident.setdefault(arm.incident, []).append(arm)
-    pieces = [_of_incident(arms, key) for arms in by_incident.values()]
-    seen = [p for p in pieces if p.status == "held"]
-    unseen = [p for p in pieces if p.status == "refuted"]
-    if seen and unseen:
-        fine, lacking = (", ".join(_in(p.arm) for p in side) for side in (seen, unseen))
-        return [Piece("partly", f"seen in {fine}; not in {lacking}", _all(seen + unseen), seen[0].arm)]
-    planned, run = len(scenario["incidents"]), len(seen)
-    untried = f"{run} of {planned} incidents ran" if run < planned else ""
-    quiet_too = [arm for arm in silent if arm.start["scenario"] == scenario["scenario"]]
-    return [
-        Piece(p.status, p.reason, p.evidence, p.arm, controlled=bool(quiet_too), untried=untried)
-        if p.status == "held"
-        else p
-        for p in pieces
-    ]
+def judge_cause(history: History, runbook: Runbook, claim: Claim) -> list[Piece]:
+    """Held in an incident when the fault alone, witnessed, raised at least one signal of the runbook."""
+    scenarios = _causes(history, runbook).get(claim.id, [])
+    pieces = _of_cause(history, scenarios, lambda arm: _raised(history, runbook, arm))
+    return pieces or [Piece("untested", why_not_run(scenarios))]
 
 
-def _of_incident(arms: Sequence[ArmHistory], key: tuple[str, str]) -> Piece:
-    bitten = [arm for arm in arms if arm.bitten]
-    if not bitten:
-        return Piece("inconclusive", arms[0].unwitnessed, arms[0].witnesses, arms[0])
-    for arm in bitten:
-        if key in arm.seen:
-            event = arm.seen[key]
-            return Piece("held", f"seen by {event['by']}", (evidence(event), *arm.witnesses[:1]), arm)
-    for arm in bitten:
-        blind = blindness(arm, key)
-        if blind:
-            return Piece("inconclusive", f"silent, but blind: {blind}", _source(arm, key), arm)
-    return Piece("refuted", "never appeared", (*_source(bitten[0], key), *bitten[0].witnesses[:1]), bitten[0])
-
-
-def blindness(arm: ArmHistory, key: tuple[str, str]) -> str:
+def blindness(arm: ArmHistory, key: SignalKey) -> str:
     """Why silence does not count in this arm; "" when it does."""
     source = arm.sources.get(key)
     if source is None:
         return arm.unsteady or "nobody watched it to the end of the arm"
     lacking = [name for name in ("answers", "exists", "fresh") if not source[name]]
-    return (source["detail"] or ", ".join(f"not {name}" for name in lacking)) if lacking else ""
+    if lacking:
+        return source["detail"] or ", ".join(f"not {name}" for name in lacking)
+    return "" if arm.finished else BROKE_OFF
 
 
-def judge_cause(history: History, runbook: Runbook, claim: Claim) -> list[Piece]:
-    """Held in an incident when the fault alone, witnessed, raised at least one signal of the runbook."""
-    pieces = []
+# ----------------------------------------------------------------------------------------- one cause, one incident
+
+
+def _causes(history: History, runbook: Runbook) -> Mapping[str, list[JsonObject]]:
+    """The scenarios of each cause that has any."""
+    causes: dict[str, list[JsonObject]] = {}
     for scenario in history.planned(runbook.id):
-        if scenario["cause_claim"] != claim.id:
-            continue
-        quiet = history.arms_of(scenario["scenario"], "quiet")
-        noisy = {key for arm in quiet for key in arm.seen}
-        arms = history.arms_of(scenario["scenario"], "fault")
-        untried = f"{len(arms)} of {len(scenario['incidents'])} incidents ran"
-        for arm in arms:
-            seen = [e for key, e in arm.seen.items() if key[0].startswith(runbook.id + "/") and key not in noisy]
-            if not arm.bitten:
-                pieces.append(Piece("inconclusive", arm.unwitnessed, arm.witnesses, arm))
-            elif seen:
-                names = ", ".join(event["name"] for event in seen)
-                found = tuple(evidence(event) for event in seen)
-                left = untried if len(arms) < len(scenario["incidents"]) else ""
-                pieces.append(
-                    Piece("held", f"alone it raised: {names}", found, arm, controlled=bool(quiet), untried=left)
-                )
-            else:
-                pieces.append(_no_signal(history, runbook, arm))
-        if not arms:
-            pieces.append(Piece("untested", "not run"))
+        if scenario["cause_claim"]:
+            causes.setdefault(scenario["cause_claim"], []).append(scenario)
+    return causes
+
+
+def _of_cause(history: History, scenarios: Sequence[JsonObject], look: Callable[[ArmHistory], Piece]) -> list[Piece]:
+    """The pieces of all incidents of one cause; none of them is confirmed while incidents are still to come."""
+    incidents: dict[str, list[Piece]] = {}
+    for scenario in scenarios:
+        for arm in history.arms_of(scenario, "fault", "withheld"):
+            incidents.setdefault(arm.incident, []).append(look(arm))
+    pieces = [piece for of_it in incidents.values() for piece in _of_incident(of_it)]
+    planned = sum(len(scenario["incidents"]) for scenario in scenarios)
+    if len(incidents) < planned:
+        return [piece.lacking(f"{len(incidents)} of {planned} incidents ran") for piece in pieces]
     return pieces
 
 
-def _no_signal(history: History, runbook: Runbook, arm: ArmHistory) -> Piece:
-    """Refuted, unless a signal that could have shown was blind."""
-    for claim in runbook.of_kind("detect"):
-        for name in signal_names(claim, history.bindings, history.not_signals.get(runbook.id, {})):
-            blind = blindness(arm, (claim.id, name))
-            if blind:
-                return Piece("inconclusive", f"no signal, but {name} was blind: {blind}", arm.witnesses, arm)
+def _of_incident(pieces: Sequence[Piece]) -> list[Piece]:
+    """Seen in one arm of the incident is seen; else it never appeared if one arm was watched from end to end."""
+    if any(piece.status == "held" for piece in pieces):
+        return [piece for piece in pieces if piece.status != "refuted"]
+    return [piece for piece in pieces if piece.status == "refuted"] or list(pieces)
+
+
+def _seen(history: History, arm: ArmHistory, key: SignalKey) -> Piece:
+    """What one arm with a fault says of one signal."""
+    if not arm.bitten:
+        return Piece("inconclusive", arm.unwitnessed, arm.witnesses, arm)
+    if key in arm.seen:
+        event = arm.seen[key]
+        held = Piece("held", f"seen by {event['by']}{_scale(history, event)}", (evidence(event), *arm.witnesses), arm)
+        return _against_silence(history, held, [key])
+    if blind := blindness(arm, key):
+        return Piece("inconclusive", f"silent, but blind: {blind}", _source(arm, key), arm)
+    return Piece("refuted", "never appeared", (*_source(arm, key), *arm.witnesses), arm)
+
+
+def _raised(history: History, runbook: Runbook, arm: ArmHistory) -> Piece:
+    """What one arm with a fault says of its cause."""
+    if not arm.bitten:
+        return Piece("inconclusive", arm.unwitnessed, arm.witnesses, arm)
+    alarms = {key for other in history.arms for key in other.early}
+    keys = [(claim.id, name) for claim in runbook.of_kind("detect") for name in history.signals(claim)]
+    raised = [key for key in keys if key in arm.seen and key not in alarms]
+    if raised:
+        names = ", ".join(_name(arm.seen[key]) for key in raised)
+        found = tuple(evidence(arm.seen[key]) for key in raised)
+        return _against_silence(
+            history, Piece("held", f"alone it raised {names}", (*found, *arm.witnesses), arm), raised
+        )
+    for key in keys:
+        if key not in alarms and (blind := blindness(arm, key)):
+            return Piece("inconclusive", f"no signal, but {key[1]} was blind: {blind}", arm.witnesses, arm)
     return Piece("refuted", "witnessed, and no signal of the runbook appeared", arm.witnesses, arm)
 
 
-def _causes_not_injected(history: History, runbook: Runbook) -> list[str]:
-    injected = {
-        scenario["cause_claim"]
+def _against_silence(history: History, held: Piece, keys: Sequence[SignalKey]) -> Piece:
+    """The control: without the fault, in the same case, at least one of these signals must be silent and not blind."""
+    assert held.arm is not None
+    start = held.arm.start
+    quiet = [arm for arm in history.arms if arm.name == "quiet" and arm.start["runbook"] == start["runbook"]]
+    if not all(arm.finished for arm in (held.arm, *quiet)):
+        held = held.lacking(BROKE_OFF)
+    same = [arm for arm in quiet if arm.finished and all(arm.start[key] == start[key] for key in ("scenario", "case"))]
+    for key in keys:
+        for arm in same:
+            if not blindness(arm, key):
+                return held.controlled(*_source(arm, key))
+    if not same:
+        return held
+    reason = f"{held.reason}; silent without the fault, but blind: {blindness(same[0], keys[0])}"
+    return replace(held, status="inconclusive", reason=reason, evidence=(*held.evidence, *_source(same[0], keys[0])))
+
+
+# ------------------------------------------------------------------------------------------ why it is not refuted
+
+
+def _blind_without_fault(history: History, runbook: Runbook, key: SignalKey) -> list[Piece]:
+    return [
+        Piece("inconclusive", f"silent without the fault, but blind: {blind}", _source(arm, key), arm)
         for scenario in history.planned(runbook.id)
-        if any(arm.bitten for arm in history.arms_of(scenario["scenario"], "fault", "withheld"))
-    }
-    return [claim.label or claim.text for claim in runbook.of_kind("cause") if claim.id not in injected]
+        for arm in history.arms_of(scenario, "quiet")
+        if (blind := blindness(arm, key))
+    ]
+
+
+def _causes_not_injected(
+    runbook: Runbook, causes: Mapping[str, list[JsonObject]], tried: Mapping[str, list[Piece]]
+) -> list[str]:
+    """The causes of the text in which the signal may still show, since not all of their incidents were made."""
+    missing = []
+    for claim in runbook.of_kind("cause"):
+        made = {piece.arm.incident for piece in tried.get(claim.id, ()) if piece.arm}
+        scenarios = causes.get(claim.id, [])
+        planned = sum(len(scenario["incidents"]) for scenario in scenarios)
+        if not planned or len(made) < planned:
+            why = f"{len(made)} of {planned} incidents" if made else why_not_run(scenarios)
+            missing.append((claim.label or claim.text) + ("" if why in _PLAIN else f" ({why})"))
+    return missing
 
 
 def _instead(arm: ArmHistory | None) -> str:
-    names: Mapping[str, None] = dict.fromkeys(event["name"] for event in arm.seen.values()) if arm else {}
-    return f"; seen instead: {', '.join(names)}" if names else "; no other signal either"
+    names = ", ".join(dict.fromkeys(_name(event) for event in arm.seen.values())) if arm else ""
+    return f"; seen instead: {names}" if names else "; no other signal either"
 
 
-def _source(arm: ArmHistory, key: tuple[str, str]) -> tuple[str, ...]:
+def _name(signal: JsonObject) -> str:
+    """An alert by its name; what else was seen in quotation marks."""
+    name = str(signal["name"])
+    return name if signal["signal_kind"] == "alert" else f"“{name.removesuffix('.')}”"
+
+
+def _scale(history: History, signal: JsonObject) -> str:
+    """An alert's durations may have been divided; whoever reads the verdict must know."""
+    scale = history.first.get("environment", {}).get("environment", {}).get("time_scale")
+    return f", at time scale {scale:g}" if scale and signal["signal_kind"] == "alert" else ""
+
+
+def _source(arm: ArmHistory, key: SignalKey) -> tuple[str, ...]:
     return (evidence(arm.sources[key]),) if key in arm.sources else ()
-
-
-def _all(pieces: Sequence[Piece]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(line for piece in pieces for line in piece.evidence))
-
-
-def _in(arm: ArmHistory | None) -> str:
-    return " / ".join(filter(None, (arm.start["fault_name"], arm.start["case"]))) if arm else "?"

@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 from runlab.journal import evidence
-from runlab.judge.history import ArmHistory, History
+from runlab.judge.history import ArmHistory, History, why_not_run
 from runlab.judge.pieces import Piece
 from runlab.model import Claim, JsonObject
 
 
 def judge_measure(history: History, claim: Claim) -> list[Piece]:
     """Held when the measure lessens the impact by at least the declared margin, the fault witnessed in both arms."""
-    return [
-        _compared(history, scenario["scenario"], scenario["margin"])
-        for scenario in history.scenarios
-        if scenario["measure_claim"] == claim.id
-    ]
+    scenarios = [scenario for scenario in history.scenarios if scenario["measure_claim"] == claim.id]
+    pieces = [piece for scenario in scenarios for piece in _of_scenario(history, scenario)]
+    return pieces or [Piece("untested", why_not_run(scenarios))]
 
 
-def _compared(history: History, scenario: str, margin: dict[str, float]) -> Piece:
-    off, on = (next(iter(history.arms_of(scenario, name)), None) for name in ("off", "on"))
-    if off is None and on is None:
-        return Piece("untested", "not run")
-    for arm in filter(None, (off, on)):
-        if not arm.bitten:
-            return Piece("inconclusive", arm.unwitnessed, arm.witnesses, arm)
-    one = on or off
-    if off is None or on is None or not (_measures(off) and _measures(on)):
-        return Piece("inconclusive", "one of off and on was not measured", (), one)
-    without, with_it = _measures(off)[-1], _measures(on)[-1]
-    trail = (evidence(without), evidence(with_it))
-    blind = next((m for m in (without, with_it) if not m["requests"]), None)
-    if blind is not None:
-        return Piece("inconclusive", "no user asked for anything meanwhile", trail, on)
-    gained = without["value"] - with_it["value"]
-    unit = without["unit"]
-    words = f"{without['impact']}: {without['value']:g} {unit} without, {with_it['value']:g} {unit} with the measure"
+def _of_scenario(history: History, scenario: JsonObject) -> list[Piece]:
+    arms = history.arms_of(scenario, "off", "on")
+    hindered = {arm: piece for arm in arms if (piece := _hindered(arm))}
+    off, on = ([arm for arm in arms if arm.name == name and arm not in hindered] for name in ("off", "on"))
+    compared = [_compared(without, with_it, scenario["margin"]) for without in off for with_it in on]
+    if compared or hindered:
+        return [*compared, *hindered.values()]
+    return [Piece("untested", f"only measured with the measure {arm.name}", (), arm) for arm in arms]
+
+
+def _hindered(arm: ArmHistory) -> Piece | None:
+    """Why nothing follows from this arm, if so. With the measure on, the fault may end: that may be its doing."""
+    measured, ends = arm.of_kind("measure"), arm.of_kind("state", after="end")
+    why = ""
+    if not arm.bitten:
+        why = arm.unwitnessed
+    elif not (measured and ends):
+        why = f"it broke off before the impact was measured with the measure {arm.name}"
+    elif arm.name == "off" and ends[-1]["fault"] is not True:
+        why = "without the measure the fault did not last to the end"
+    elif not measured[-1]["requests"]:
+        why = "no user asked for anything meanwhile"
+    return Piece("inconclusive", why, arm.witnesses, arm) if why else None
+
+
+def _compared(off: ArmHistory, on: ArmHistory, margin: JsonObject) -> Piece:
+    without, with_it = (arm.of_kind("measure")[-1] for arm in (off, on))
+    trail = (evidence(without), evidence(with_it), *off.witnesses, *on.witnesses)
+    unit = margin["unit"]
+    if {without["unit"], with_it["unit"]} != {unit}:
+        return Piece("inconclusive", f"the margin is in {unit}, the impact in {without['unit']}", trail, on)
+    gained = round(without["value"] - with_it["value"], 6)
+    words = (
+        f"{without['impact']}: {without['value']:.3g} {unit} without, {with_it['value']:.3g} {unit} with the measure"
+    )
     if gained >= margin["by"]:
-        return Piece("held", words, trail, on, controlled=True)
-    return Piece("refuted", f"{words}; less by {gained:g} {unit}, not {margin['by']:g}", trail, on)
-
-
-def _measures(arm: ArmHistory) -> list[JsonObject]:
-    return arm.of_kind("measure")
+        return Piece("held", words, trail, on).controlled()
+    differs = f"less by {gained:.3g} {unit}" if gained >= 0 else f"more by {-gained:.3g} {unit}"
+    return Piece("refuted", f"{words}; {differs}, where {margin['by']:g} {unit} less is called for", trail, on)

@@ -3,143 +3,179 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
-from runlab.judge import detect, prevent, recover
-from runlab.judge.history import ArmHistory, History, from_events, signal_names
+from runlab.judge import detect, parts, prevent, recover
+from runlab.judge.history import ArmHistory, History, from_events
+from runlab.judge.parts import Parts
 from runlab.judge.pieces import Piece, combine
-from runlab.model import Claim, JsonObject, Runbook
+from runlab.judge.recover import Followed
+from runlab.model import Claim, JsonObject, Part, Runbook
 
 SCHEMA = 1
-_DECIDED = ("confirmed", "observed", "partly", "refuted")
+CUT_OFF = "the run was cut off"
+_TRIED = ("confirmed", "observed", "partly", "refuted", "inconclusive")
 
 
 def results(events: Sequence[JsonObject]) -> JsonObject:
     """Judge a whole run from its journal alone."""
     history = from_events(events)
     start, end = history.first.get("run-start", {}), history.first.get("run-end", {})
-    claims = [_claim(history, runbook, claim) for runbook in history.runbooks for claim in runbook.claims]
+    followed = recover.follow(history)
+    claims = [_claim(history, runbook, claim, followed) for runbook in history.runbooks for claim in runbook.claims]
     return {
         "schema": SCHEMA,
         "run": {
             "id": start.get("run"),
             "started": start.get("time"),
-            "ended": end.get("time") or (events[-1]["time"] if events else None),
+            "ended": end.get("time") or max((event["time"] for event in events), default=None),
             "command": start.get("command"),
             "seed": start.get("seed"),
-            "complete": bool(end),
-        }
-        | _executed(history, claims),
-        "environment": history.first.get("environment", {}).get("environment", start.get("environment", {})),
+            "complete": history.complete,
+            **_executed(history, claims),
+        },
+        "environment": history.first.get("environment", {}).get("environment", {}),
         "scenarios": [_arm(arm) for arm in history.arms],
         "claims": claims,
-        "procedures": recover.judge_procedures(history),
+        "procedures": [recover.as_data(history, replace(f, whole=_unless_cut(history, f.whole))) for f in followed],
     }
 
 
 def exit_status(judged: JsonObject, *, min_executed: int = 0) -> int:
-    """0: all that was tried held. 1: something was refuted, undecided or failed, or too little ran. 2: nothing ran."""
-    if not judged["run"]["executed"]:
+    """0: all that was tried held. 2: nothing was tried. 1: anything else.
+
+    That is: something was refuted or undecided, an arm failed or broke off, a procedure has a sentence that nobody can
+    carry out, or fewer claims than `min_executed` were tried.
+    """
+    run = judged["run"]
+    if not run["executed"]:
         return 2
     wrong = any(c["verdict"] in ("refuted", "inconclusive") for c in chain(judged["claims"], judged["procedures"]))
     failed = any(arm["outcome"] in ("failed", "error") for arm in judged["scenarios"])
-    return int(wrong or failed or judged["run"]["executed"] < min_executed)
+    return int(wrong or failed or bool(run["undefined"]) or run["executed"] < min_executed)
 
 
-def _executed(history: History, claims: Sequence[JsonObject]) -> JsonObject:
-    needs = Counter(need for event in history.scenarios for need in event.get("lacks", ()))
-    planned = {scenario["runbook"] for scenario in history.scenarios}
-    return {
-        "executed": sum(claim["verdict"] in (*_DECIDED, "inconclusive") for claim in claims),
-        "total": len(claims),
-        "planned": sum(claim["runbook"] in planned for claim in claims),
-        "lacks": dict(needs),
-    }
+# ------------------------------------------------------------------------------------------------------ one claim
 
 
-def _claim(history: History, runbook: Runbook, claim: Claim) -> JsonObject:
-    pieces, parts = _pieces(history, runbook, claim)
-    whole = combine(pieces)
-    binding = history.bindings.get(claim.id, {})
+@dataclass(frozen=True)
+class _Judged:
+    pieces: Sequence[Piece]
+    whole: Piece
+    parts: Parts
+
+
+def _claim(history: History, runbook: Runbook, claim: Claim, followed: Sequence[Followed]) -> JsonObject:
+    match claim.kind:
+        case "detect":
+            judged = _detect(history, runbook, claim)
+        case "cause":
+            pieces = detect.judge_cause(history, runbook, claim)
+            judged = _Judged(pieces, whole := combine(pieces), parts.of_cause(claim, whole))
+        case "recover":
+            taken = recover.judge_step(history, claim, followed)
+            pieces = [one.piece for one in taken] or [recover.why_no_step(history, claim)]
+            judged = _Judged(pieces, whole := combine(pieces), parts.of_step(claim, taken, whole))
+        case "prevent":
+            pieces = prevent.judge_measure(history, claim)
+            if history.binding(claim.id).get("role") == "advises" and not any(piece.arm for piece in pieces):
+                pieces = [recover.why_no_step(history, claim)]
+            judged = _Judged(pieces, whole := combine(pieces), parts.of_measure(history, claim, whole))
+    whole = _unless_cut(history, judged.whole)
+    left = parts.not_tried(claim, judged.parts) if whole.status == "held" else ""
     return {
         "id": claim.id,
         "runbook": claim.runbook,
         "kind": claim.kind,
-        "role": binding.get("role"),
+        "role": history.binding(claim.id).get("role"),
         "label": claim.label,
         "under": list(claim.under),
         "text": claim.text,
         "file": claim.file,
         "line": claim.line,
-        "verdict": whole.verdict,
-        "reason": "; ".join(filter(None, (whole.reason, whole.untried if whole.status == "held" else ""))),
-        "evidence": list(whole.evidence),
-        "parts": parts,
-        "by_scenario": [piece.as_data() for piece in pieces if piece.arm],
+        **whole.as_data(),
+        "reason": "; ".join(filter(None, (whole.told, left))),
+        "parts": [_part(part, _unless_cut(history, piece)) for part, piece in judged.parts.items()],
+        "by_scenario": _by_scenario(history, judged.pieces),
     }
 
 
-def _pieces(history: History, runbook: Runbook, claim: Claim) -> tuple[list[Piece], list[JsonObject]]:
-    """What is known of a claim, and of each of its parts."""
-    if not history.planned(runbook.id):
-        return [Piece("untested", "no scenario yet")], [_part(p.text, p.kind, None) for p in claim.parts]
-    match claim.kind:
-        case "detect":
-            return _detect(history, runbook, claim)
-        case "cause":
-            pieces = detect.judge_cause(history, runbook, claim)
-        case "recover":
-            pieces = recover.judge_step(history, claim)
-        case "prevent":
-            pieces = prevent.judge_measure(history, claim) or recover.judge_step(history, claim)
-    whole = combine(pieces)
-    return pieces, [_part(p.text, p.kind, whole) for p in claim.parts]
-
-
-def _detect(history: History, runbook: Runbook, claim: Claim) -> tuple[list[Piece], list[JsonObject]]:
-    not_signals = history.not_signals.get(runbook.id, {})
-    names = signal_names(claim, history.bindings, not_signals)
-    by_name = {name: detect.judge_signal(history, runbook, claim, name) for name in names}
-    parts = []
-    for part in claim.parts:
-        if part.text in by_name:
-            parts.append(_part(part.text, part.kind, combine(by_name[part.text])))
-        else:
-            why = not_signals.get(part.text, "no signal by itself; the sentence is judged as a whole")
-            parts.append(_part(part.text, part.kind, Piece("untested", why)))
-    if not names:
-        error = history.bindings.get(claim.id, {}).get("error", "no step for this wording")
-        return [Piece("untested", error)], parts
+def _detect(history: History, runbook: Runbook, claim: Claim) -> _Judged:
+    names, not_signals = history.signals(claim), history.not_signals.get(runbook.id, {})
+    pieces = {name: detect.judge_signal(history, runbook, claim, name) for name in names}
+    wholes = {name: combine(of_it) for name, of_it in pieces.items()}
+    of_parts = parts.of_signals(claim, wholes, not_signals)
     if len(names) == 1:
-        return by_name[names[0]], parts
-    return _parts_together(by_name), parts
+        return _Judged(pieces[names[0]], wholes[names[0]], of_parts)
+    if not names:
+        why = history.binding(claim.id).get("error") or _nothing_to_see(history, runbook)
+        return _Judged([], Piece("untested", why), of_parts)
+    named = {name: "the symptom" if name == claim.text else f"`{name}`" for name in names}
+    whole = combine([replace(wholes[name], part=named[name]) for name in names])
+    return _Judged([replace(p, part=named[name]) for name in names for p in pieces[name]], whole, of_parts)
 
 
-def _parts_together(by_name: Mapping[str, Sequence[Piece]]) -> list[Piece]:
-    """One piece a part, each naming itself, so that a claim of several parts says which of them held.
+def _nothing_to_see(history: History, runbook: Runbook) -> str:
+    return "it names no signal" if history.planned(runbook.id) else "no scenario yet"
 
-    Parts of which the same is to be said are named once.
-    """
-    wholes = {name: combine(pieces) for name, pieces in by_name.items()}
-    if len({(whole.status, whole.reason) for whole in wholes.values()}) == 1:
-        return list(wholes.values())
+
+def _unless_cut(history: History, piece: Piece) -> Piece:
+    """What a run would still have shown is unknown once it was cut off, so nothing of it is confirmed."""
+    return piece if history.complete else piece.lacking(CUT_OFF)
+
+
+def _part(part: Part, piece: Piece) -> JsonObject:
+    return {"text": part.text, "kind": part.kind, **piece.as_data()}
+
+
+def _by_scenario(history: History, pieces: Sequence[Piece]) -> list[JsonObject]:
+    """One entry for each arm, also where it says something of several parts."""
+    by_arm: dict[ArmHistory, list[Piece]] = {}
+    for piece in pieces:
+        if piece.arm:
+            by_arm.setdefault(piece.arm, []).append(piece)
     return [
-        Piece(whole.status, f"`{name}`: {whole.reason}", whole.evidence, None, whole.controlled, whole.untried)
-        for name, whole in wholes.items()
+        {
+            "scenario": arm.start["scenario"],
+            "arm": arm.name,
+            "fault": arm.start["fault_name"],
+            "case": arm.start["case"],
+            **_unless_cut(history, combine(of_it)).as_data(),
+        }
+        for arm, of_it in by_arm.items()
     ]
 
 
-def _part(text: str, kind: str, whole: Piece | None) -> JsonObject:
-    if whole is None:
-        whole = Piece("untested", "no scenario yet")
+# ------------------------------------------------------------------------------------------------- the run, an arm
+
+
+def _executed(history: History, claims: Sequence[JsonObject]) -> JsonObject:
+    """How many claims were tried, could have been tried here, and are there at all; what could not, and why."""
+    tried = {claim["id"] for claim in claims if claim["verdict"] in _TRIED}
+    planned = {scenario["runbook"] for scenario in history.scenarios}
     return {
-        "text": text,
-        "kind": kind,
-        "verdict": whole.verdict,
-        "reason": whole.reason,
-        "evidence": list(whole.evidence),
+        "executed": len(tried),
+        "executable": len(tried | _executable(history)),
+        "total": len(claims),
+        "planned": sum(claim["runbook"] in planned for claim in claims),
+        "lacks": dict(Counter(need for scenario in history.scenarios for need in scenario["lacks"])),
+        "undefined": [
+            c["id"] for c in claims if history.following(c["id"]) and not history.binding(c["id"]).get("role")
+        ],
     }
+
+
+def _executable(history: History) -> set[str]:
+    """The claims that some scenario can try on this runtime, be it selected or not."""
+    able = [scenario for scenario in history.scenarios if not scenario["lacks"]]
+    found = {scenario[which] for scenario in able for which in ("cause_claim", "measure_claim")} - {None}
+    for scenario in able:
+        found |= {c for c in scenario.get("steps", ()) if history.binding(c).get("role") in ("finds", "acts")}
+    watched = {scenario["runbook"] for scenario in able if scenario["cause_claim"]}
+    books = [runbook for runbook in history.runbooks if runbook.id in watched]
+    return found | {c.id for book in books for c in book.of_kind("detect") if history.signals(c)}
 
 
 def _arm(arm: ArmHistory) -> JsonObject:

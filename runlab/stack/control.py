@@ -19,6 +19,10 @@ class StackError(LabError):
     """The stack could not start, has ended, or one of its services has; one line that names which and why."""
 
 
+class StackGoneError(StackError):
+    """Nobody keeps this stack any more: all its processes have ended, or are being ended."""
+
+
 def listen(path: Path) -> socket.socket:
     """A socket at `path` that only this account can connect to."""
     server = socket.socket(socket.AF_UNIX)
@@ -58,6 +62,8 @@ def call(path: Path, operation: str, *, timeout_s: float = 10.0, **arguments: An
             stream.write(json.dumps({"operation": operation, **arguments}).encode() + b"\n")
             stream.flush()
             line = stream.readline()
+        except TimeoutError:
+            raise StackError(f"the stack's keeper does not answer within {timeout_s:g} s", where=str(path)) from None
         except OSError:
             line = b""
     if not line:
@@ -80,11 +86,14 @@ def _connect(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(path))
+    except PermissionError:
+        connection.close()
+        raise StackError("the stack is another account's", where=str(path), mend="act as who started it") from None
     except OSError:
         connection.close()
         raise _gone(path) from None
     return connection
 
 
-def _gone(path: Path) -> StackError:
-    return StackError("the stack has ended: its keeper does not answer", where=str(path))
+def _gone(path: Path) -> StackGoneError:
+    return StackGoneError("the stack has ended: its keeper does not answer", where=str(path))

@@ -35,6 +35,7 @@ class Keeper:
         self.children = Children()
         self._folder = Path(plan["folder"])
         self._held: dict[str, Held] = {}
+        self._holding = threading.Lock()
         self._services = {
             name: Service(name, service, plan["accounts"]["service"], self.children, self._record)
             for name, service in plan["services"].items()
@@ -62,21 +63,23 @@ class Keeper:
         )
 
     def hold(self, name: str, argv: list[str], stdin: str, environment: dict[str, str]) -> None:
-        if name in self._held and self._held[name].alive:
-            raise LabError(f"{name} is held already", mend="release it first")
         log = Path(self._plan["logs"], f"hold-{name.replace('/', '_')}.log")
         account = self._plan["accounts"]["service"]
-        try:
-            held = Held.start(argv, stdin, account, self.children, environment=environment, log=log)
-        except FileNotFoundError:
-            raise LabError(f"cannot hold {name}: {argv[0]}: command not found") from None
-        self._held[name] = held
-        if it := ending.identify(held.pid):
-            self._record(it)
+        with self._holding:
+            if name in self._held and self._held[name].alive:
+                raise LabError(f"{name} is held already", mend="release it first")
+            try:
+                held = Held.start(argv, stdin, account, self.children, environment=environment, log=log)
+            except FileNotFoundError:
+                raise LabError(f"cannot hold {name}: {argv[0]}: command not found") from None
+            self._held[name] = held
+            if it := ending.identify(held.pid):
+                self._record(it)
 
     def release(self, name: str) -> None:
-        if held := self._held.pop(name, None):
-            held.release()
+        with self._holding:  # what is just being started counts too
+            if held := self._held.pop(name, None):
+                held.release()
 
     def signal(self, service: str, number: int) -> None:
         self._service(service).send(number)

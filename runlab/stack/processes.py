@@ -117,6 +117,10 @@ class ProcessStack:
             if it["state"] in {"ended", "failed"}:
                 raise StackError(f"service {name} has died: {it['detail'] or self._last_line(name)}")
 
+    def ensure_kept(self) -> None:
+        """StackGoneError once the keeper, and with it the whole stack, has ended. Takes a fraction of a millisecond."""
+        control.keeper_pid(self.control)
+
     def environment(self) -> JsonObject:
         """What the stack is made of: runtime, namespaces, accounts, capabilities, each service's host and version."""
         versions: JsonObject = self._about["versions"]

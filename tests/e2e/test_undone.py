@@ -1,0 +1,205 @@
+"""A run of real scenarios that is killed or interrupted while its fault is in effect: all is undone within 2 s."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runlab import journal
+from runlab.model import JsonObject, LabError
+from runlab.stack import control, ending, folder
+from runlab.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+LEFT_AFTER_S = 2.0
+BEGINS_WITHIN_S = 60.0
+ENDS_WITHIN_S = 20.0
+LISTENING = "0A"
+FAULTS = ("IdleInTransaction", "LongQuery")
+KILL, TERM, INTERRUPT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+
+
+@dataclass(frozen=True)
+class Run:
+    """`pytest scenarios` in another process, its fault in effect."""
+
+    runner: subprocess.Popen[bytes]
+    said: Path
+    reports: Path
+    stack: JsonObject
+    keeper: int
+    processes: frozenset[ending.Process]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.stack["control"]).parent
+
+    def kill(self, who: str, number: int) -> None:
+        os.kill({"runner": self.runner.pid, "keeper": self.keeper}[who], number)
+
+    def left(self) -> list[str]:
+        """What is still there of the run's stack: processes, by their start or by their mark, sockets, files."""
+        marked = ending.carriers(*folder.mark(self.folder))
+        found = [f"process {it.pid}" for it in self.processes | marked if ending.identify(it.pid) == it]
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        found += [f"socket {row[1]}" for row in rows if self._is_ours(row[1]) and row[3] == LISTENING]
+        return found + [f"file {path}" for path in Path(tempfile.gettempdir()).glob(f"runlab-{self.reports.name}-*")]
+
+    def _is_ours(self, address: str) -> bool:
+        """Whether an address of /proc/net/tcp, bytes reversed, lies in the run's block."""
+        block = self.stack["services"]["postgres"]["host"].split(".")[:3]
+        return address[2:8] == "".join(f"{int(part):02X}" for part in reversed(block))
+
+    def events(self, kind: str) -> list[JsonObject]:
+        return [event for event in journal.read(self.reports / "journal") if event["kind"] == kind]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[list[Run]]:
+    """One run for each fault, side by side."""
+    started = [(_start(tmp_path / fault, fault), tmp_path / fault) for fault in FAULTS]
+    try:
+        made = [_observe(runner, place) for runner, place in started]
+        for run in made:
+            assert {what.split()[0] for what in run.left()} == {"process", "socket", "file"}
+        yield made
+    finally:
+        for runner, _ in started:
+            runner.kill()
+            runner.wait()
+
+
+def _start(place: Path, fault: str) -> subprocess.Popen[bytes]:
+    """The withheld arm of the first case: its fault stays in effect for long."""
+    place.mkdir()
+    settings = (ROOT / "lab.toml").read_text()
+    for name, value in (
+        ("runbooks", ROOT / "runbooks"),
+        ("compose", ROOT / "compose/compose.yaml"),
+        ("reports", place),
+    ):
+        settings, count = re.subn(rf'^{name} = ".*?"', f'{name} = "{value}"', settings, flags=re.MULTILINE)
+        assert count == 1
+    (place / "lab.toml").write_text(settings)
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--lab",
+        place / "lab.toml",
+        "-k",
+        f"stays_broken and {fault} and waiting",
+    ]
+    with (place / "said").open("wb") as said:
+        command = [sys.executable, "-m", "pytest", "scenarios", *options]
+        return subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+
+
+def _observe(runner: subprocess.Popen[bytes], place: Path) -> Run:
+    def injected() -> Path | None:
+        if runner.poll() is not None:
+            pytest.fail(f"it ended too early:\n{(place / 'said').read_text()}")
+        for found in place.glob("*/journal"):
+            try:
+                if any(event["kind"] == "inject" for event in journal.read(found)):
+                    return found.parent
+            except LabError:
+                continue
+        return None
+
+    reports = wait_until("the fault", injected, deadline_s=BEGINS_WITHIN_S)
+    assert reports
+    (stack,) = [event for event in journal.read(reports / "journal") if event["kind"] == "stack"]
+    keeper = control.keeper_pid(Path(stack["control"]))
+    return Run(runner, place / "said", reports, stack, keeper, frozenset(ending.descendants(runner.pid)))
+
+
+def nothing_left(run: Run) -> None:
+    seen: list[str] = []
+
+    def gone() -> bool:
+        run.runner.poll()
+        seen[:] = run.left()
+        return not seen
+
+    try:
+        wait_until("the end of everything", gone, deadline_s=LEFT_AFTER_S, every_s=0.1)
+    except TimeoutError:
+        pytest.fail(f"left after {LEFT_AFTER_S} s: {seen}\n{run.said.read_text()}")
+
+
+def judged_again(run: Run) -> dict[str, Any]:
+    """What `runlab judge` makes of the journal, in a process of its own."""
+    command = [Path(sys.executable).with_name("runlab"), "judge", run.reports]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads((run.reports / "results.json").read_text())
+    return found
+
+
+def nothing_earned(results: dict[str, Any]) -> None:
+    """One arm that broke off: nothing is confirmed by it, and nothing refuted."""
+    (arm,) = results["scenarios"]
+    assert arm["outcome"] == "error"
+    judged = results["claims"] + results["procedures"]
+    assert len(judged) > 20
+    assert not [it for it in judged if it["verdict"] in {"confirmed", "refuted"}]
+    parts = [part for claim in results["claims"] for part in claim["parts"]]
+    assert not [part for part in parts if part["verdict"] in {"confirmed", "refuted"}]
+
+
+@pytest.mark.parametrize("killed", [("runner",), ("keeper",), ("keeper", "runner")], ids="-".join)
+def test_killed(runs: list[Run], killed: tuple[str, ...]) -> None:
+    for run in runs:
+        for who in killed:
+            run.kill(who, KILL)
+        nothing_left(run)
+    for run in runs:
+        ended = run.runner.wait(ENDS_WITHIN_S)
+        if "runner" in killed:
+            assert ended == -KILL
+            assert not (run.reports / "results.json").exists()
+        assert run.events("inject")
+        assert not run.events("reverted")
+        results = judged_again(run)
+        assert results["run"]["complete"] is ("runner" not in killed)
+        nothing_earned(results)
+
+
+@pytest.mark.parametrize("number", [TERM, INTERRUPT], ids=lambda number: number.name)
+def test_interrupted(runs: list[Run], number: signal.Signals) -> None:
+    for run in runs:
+        run.kill("runner", number)
+        nothing_left(run)
+    for run in runs:
+        assert run.runner.wait(ENDS_WITHIN_S) == pytest.ExitCode.INTERRUPTED
+        assert [event["holds"] for event in run.events("reverted")] == [False]
+        assert run.events("run-end")
+        reports = {path.name for path in run.reports.iterdir()}
+        assert {"results.json", "junit.xml", "summary.md", "index.html"} <= reports
+        assert (run.reports.parent / "latest").resolve() == run.reports
+        nothing_earned(json.loads((run.reports / "results.json").read_text()))
+
+
+def test_interrupted_again_and_again(runs: list[Run]) -> None:
+    for run in runs:
+        run.kill("runner", INTERRUPT)
+        run.kill("runner", INTERRUPT)
+        wait_until("the revert", lambda run=run: run.events("source"), deadline_s=LEFT_AFTER_S, every_s=0.005)
+        run.kill("runner", INTERRUPT)
+        nothing_left(run)
+    for run in runs:
+        assert run.runner.wait(ENDS_WITHIN_S) != 0
+        judged_again(run)
