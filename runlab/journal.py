@@ -7,29 +7,29 @@ next one), or null between arms. `worker:seq` names a line as evidence.
 
 | kind | further fields |
 |---|---|
-| run-start | schema, command, seed, environment |
-| stack | control (the keeper's socket), services {name: {host, version}}, capabilities, start_s |
+| run-start | schema, command, seed |
 | claims | runbooks: [Runbook as data, with its claims]; not_signals {runbook: {span: reason}} |
-| plan | arms: [id of every arm selected]; scenarios: [{scenario, runbook, cause, measure, procedures, faults, cases, arms}]; bindings: {claim: {role, place, pattern, promises, lists, symptom, error}} |
-| unplanned | scenario, needs: capabilities that the runtime lacks |
-| arm-start | scenario, runbook, name (quiet, fault, withheld, off, on), fault, fault_name, case, settings, cause, measure, procedures, floor {what: seconds} |
+| stack | control (the keeper's socket), services {name: {host, version}} |
+| environment | environment: what results.json says of where the run took place, time_scale included |
+| plan | arms: [id of every arm selected]; scenarios: [{scenario, runbook, cause, cause_claim, measure, measure_claim, margin {by, unit}, procedures, steps: [claim, in order], incidents, lacks: [capability]}], also those that were not selected; bindings: {claim: {role, symptom, place, pattern, promises, lists, who, why} or {role: null, error}} |
+| arm-start | scenario, runbook, name (quiet, fault, withheld, off, on), fault, fault_name, case, settings, cause, measure, procedures |
 | undo | fault, undo |
-| inject | fault |
-| witness | moment, holds, by, detail, truth, innocents |
+| inject | fault: it is in effect, says the injector |
+| witness | moment ("after injection", "when the steps begin", "at the end", or "before " claim), holds, by, detail, truth, innocents |
 | trigger | what |
 | hop | alert, hop (scraped, pending, firing, delivered, resolved), detail |
-| signal | claim, name, signal_kind, by, detail |
-| source | claim, name, answers, exists, fresh, detail |
+| signal | claim, name, signal_kind (alert, signature, symptom), by, detail |
+| source | claim, name, answers, exists, fresh, detail; written when the arm's window is closed |
 | step-start | claim, role, place |
-| command | claim, printed (as the runbook has it, or null when the tool is ours), argv, account, host, role, status, stdout, stderr, seconds, refused |
-| step-end | claim, facts {name: [{value, evidence, column}]}, used {name: from claim}, error, ran |
+| command | claim, printed (as the runbook has it, or null when the tool is ours), argv (one word: what was refused), account, host, role, status (null: ended at its time limit), stdout, stderr, seconds, refused (why it was not run, or null) |
+| step-end | claim, ran, facts {name: [{value, evidence, column: how it was read}]}, used {name: from claim}, error |
 | state | after (claim, "before " claim, "steady", "not steady", "trigger", "before the first step" or "end"), goal, settled {watcher: {holds, detail}}, fault, more {…} |
-| recovered | ttr_s, stayed_s, goal, settled |
-| not-recovered | waited_s, goal, settled, detail |
+| recovered | ttr_s, stayed_s, and the state: goal, settled, fault, more |
+| not-recovered | waited_s, detail, and the state: goal, settled, fault, more |
 | withheld | watched_s, needed_s, recovered, self_healed_s |
-| measure | claim, setting (off, on), value, unit, better, by |
+| measure | measure, setting (off, on), settings, impact, value, unit, by, requests |
 | reverted | fault, holds, by, detail: what the witness says afterwards |
-| arm-end | outcome, ttd_s, ttr_s, watched_s, floor_s, self_healed_s, message |
+| arm-end | outcome, message, floor {what: seconds}, floor_s, wall_s, and where they were measured ttd_s, ttr_s, watched_s, self_healed_s |
 | run-end | exit_status |
 """
 
@@ -43,6 +43,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +164,19 @@ def _unreadable(path: Path, error: OSError) -> LabError:
 
 
 def load_fault(data: JsonObject) -> Fault:
-    """Build a fault again from what `Fault.as_data` wrote."""
-    module, _, name = data["class"].partition(":")
+    """Build a fault again from what `Fault.as_data` wrote. Nothing but a subclass of Fault is ever called.
+
+    Raises LabError for anything else.
+    """
     try:
-        kind = getattr(importlib.import_module(module), name)
-        fault = kind(**data["fields"])
-    except (ImportError, AttributeError, TypeError) as error:
-        raise LabError(f"no such fault: {data['class']} ({error})", mend="write module:Class") from None
-    if not isinstance(fault, Fault):
+        module, _, name = data["class"].partition(":")
+        kind = attrgetter(name)(importlib.import_module(module))
+        fields = dict(data["fields"])
+    except (ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LabError(f"no such fault: {data.get('class')!r} ({error})", mend="write module:Class") from None
+    if not (isinstance(kind, type) and issubclass(kind, Fault)):
         raise LabError(f"{data['class']} is no fault", mend="name a subclass of runlab.model.Fault")
-    return fault
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise LabError(f"{data['class']} cannot be made of {fields} ({error})", mend="give its fields") from None

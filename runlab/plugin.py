@@ -219,7 +219,7 @@ def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]
     conduct = Conduct(**{name: fill(getattr(experiment, name, lambda: True)) for name in CONDUCT})
     running = Arm(laboratory, spec, conduct)
     yield running
-    running.close(*request.node.stash.get(OUTCOME, ("error", "the test did not run")))
+    running.close(*request.node.stash.get(OUTCOME, ("error", "it was broken off")))
 
 
 @pytest.hookimpl(wrapper=True)

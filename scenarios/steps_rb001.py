@@ -7,7 +7,6 @@ from runlab.steps import acts, finds, signal
 PIPELINE = "http://pipeline:8080/deployment"
 
 
-
 @acts(
     "Stop the Deployment: Prevent further automated attempts to apply the migration.",
     promises={"deployment": "stopped"},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ import pytest
 from runlab import arm as arms
 from runlab import runbook
 from runlab.arm import Arm, ArmSpec
+from runlab.console import Operator
 from runlab.journal import Journal, read
 from runlab.laboratory import Laboratory
 from runlab.model import CommandResult, Fault, Impact, Json, LabError, Observation, Source, Stack, Undo
 from runlab.settings import ConsoleSettings, Family
 from runlab.situation import Conduct
-from runlab.steps import Registry, load_modules
+from runlab.sqltext import RefusedError
+from runlab.steps import Registry, acts, load_modules
 from runlab.waiting import DeadlineError, Silent
 
 TINY = Path(__file__).parent / "data" / "tiny"
@@ -445,6 +449,21 @@ def test_the_steps_are_taken_in_order_and_looked_at(bench: Bench) -> None:
         *("before RB-900/recover/mending/2", "RB-900/recover/mending/2"),
     ]
     assert [event["fault"] for event in bench.events("state")][-2:] == [True, False]
+
+
+def test_a_refusal_counts_though_the_definition_goes_on_regardless(bench: Bench) -> None:
+    @acts("Mend the stone: {command:code}", promises={"fault": False}, within_s=0.1)
+    def mend(operator: Operator, command: str) -> None:
+        with suppress(RefusedError):
+            operator.run(f"sh -c '{command}'")
+
+    bench.laboratory.steps = {"RB-900": Registry.collect([SimpleNamespace(mend=mend)])}  # type: ignore[list-item]
+    broken(bench).follows_the_procedure()
+    (end,) = bench.events("step-end")
+    assert (end["ran"], end["error"]) == (
+        False,
+        "command not allowed: sh is not among the families that lab.toml allows",
+    )
 
 
 def test_a_goal_reached_before_the_first_step_is_inconclusive(bench: Bench) -> None:

@@ -198,6 +198,7 @@ CURL = {
     "curl http://pipeline:8080@evil.example/": "no plain http URL",
     "curl http://evil.example\\\\@pipeline:8080/": "no plain http URL",
     "curl 'http://{pipeline,evil.example}:8080/'": "no plain http URL",
+    "curl 'http://pipeline:8080/[1-999999]'": "no plain http URL",
     "curl http://pipeline:99999999/": "no plain http URL",
     "curl http://pipeline:8080/ -o /tmp/canary": "option -o",
     "curl http://pipeline:8080/ -o/tmp/canary": "option -o/tmp/canary",
@@ -255,6 +256,11 @@ def test_sql_that_is_refused_is_not_run_and_written_down(console: Console) -> No
         console.operator.sql("SELECT 1; DROP TABLE projects")
     assert console.stack.asked == []
     assert "DROP is not among" in console.commands[0]["refused"]
+
+
+def test_what_is_not_allowed_is_refused_though_there_is_nothing_to_run_it_for(console: Console) -> None:
+    with pytest.raises(RefusedError, match="DROP is not among"):
+        console.operator.sql("DROP TABLE projects", each={"pid": found()})
 
 
 def test_without_its_family_there_is_no_sql(console: Console, tmp_path: Path) -> None:

@@ -250,6 +250,12 @@ def test_an_act_by_other_means_makes_no_verdict() -> None:
     assert procedure(tape) == ("observed", f"recovered in 2.0 s; not carried out as written: {KILL.id}")
 
 
+def test_an_act_that_runs_more_than_the_sentence_makes_no_verdict() -> None:
+    more = killed(11)
+    tape = followed(listed(11), Taken(KILL, [*more.commands, ran(None, "psql", "-c", "x")], changes=more.changes))
+    assert says(tape, KILL) == ("inconclusive", "more was run than the sentence's own command: psql -c x")
+
+
 def test_what_was_so_already_is_untested() -> None:
     before = looked(changes={"fault": False})
     assert says(followed(listed(11), before, killed(11)), KILL) == ("untested", "what it promises was so already")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -255,6 +257,13 @@ def test_a_session_without_scenarios_is_left_alone(project: Project) -> None:
     result = project.pytest("test_other.py")
     result.assert_outcomes(passed=1)
     assert "runlab:" not in str(result.stdout)
+
+
+def test_this_repository_s_own_tests_hold_no_scenario() -> None:
+    """The laboratories under tests/data must not be taken for tests of this repository, and be started."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/data"]
+    ended = subprocess.run(command, cwd=TINY.parent.parent.parent, capture_output=True, text=True, check=False)
+    assert ended.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, ended.stdout
 
 
 def test_a_scenario_s_own_python_error_is_pytest_s_to_show(project: Project) -> None:

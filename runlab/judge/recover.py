@@ -154,12 +154,11 @@ def _with_control(history: History, piece: Piece, *, recovers: bool = True) -> P
             if recovers:
                 return replace(piece, status="inconclusive", reason=f"{piece.reason}, but {healed}", evidence=lines)
             return replace(piece, missing=_instead_of_control(piece, healed), evidence=lines)
-    short = ""
+    hindered = {other: why for other, event in watched if (why := _too_short(arm, other, event))}
     for other, event in watched:
-        short = _too_short(arm, other, event)
-        if not short:
-            return piece.controlled(evidence(event), *other.witnesses)
-    return replace(piece, missing=_instead_of_control(piece, short)) if short else piece
+        if other not in hindered:
+            piece = piece.controlled(evidence(event), *other.witnesses)
+    return replace(piece, missing=_instead_of_control(piece, *hindered.values()))
 
 
 def _withheld(history: History, arm: ArmHistory) -> list[ArmHistory]:
@@ -178,5 +177,7 @@ def _too_short(arm: ArmHistory, withheld: ArmHistory, event: JsonObject) -> str:
     return ""
 
 
-def _instead_of_control(piece: Piece, why: str) -> tuple[str, ...]:
-    return tuple(why if what == NO_CONTROL else what for what in piece.missing)
+def _instead_of_control(piece: Piece, *why: str) -> tuple[str, ...]:
+    """What the piece lacks, saying why its control did not count where it has run."""
+    left = [what for what in piece.missing if not (why and what == NO_CONTROL)]
+    return tuple(dict.fromkeys((*left, *why)))

@@ -229,7 +229,8 @@ def _wait_for_health(socket: Path, progress: Progress) -> None:
                 raise StackError(it["detail"])
         for name, it in last.items():
             if it["state"] == "ended":
-                raise StackError(f"service {name} ended right after its start", mend="see its log")
+                log = f"logs/{name}.log in the run's folder"
+                raise StackError(f"service {name} ended right after its start", mend=f"see {log}")
         return all(it["state"] in {"ready", "completed"} for it in last.values())
 
     try:

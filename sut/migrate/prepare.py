@@ -15,8 +15,8 @@ from sut.migrate.schema import BASELINE, upgrade
 DATABASE, TEMPLATE = "platform", "platform_template"
 PROJECTS, TASKS = 3000, 9000
 
-ONCALL_MAY = ("pg_monitor", "pg_signal_backend", "pg_read_all_data")
-"""What an on-call person has: look at the server, read the data, cancel and end other roles' sessions."""
+ONCALL_MAY = ("pg_monitor", "pg_signal_backend")
+"""What an on-call person has beside reading the platform's tables: look at the server, end other roles' sessions."""
 
 
 def prepare() -> None:
@@ -49,7 +49,7 @@ def make_role(connection: psycopg.Connection, name: str, password: str) -> None:
 
 
 def seed(app_password: str) -> None:
-    """Fill the template with projects and tasks, as their owner."""
+    """Fill the template with projects and tasks, as their owner, and let on-call people read, later tables too."""
     with psycopg.connect(dbname=TEMPLATE, user="app", password=app_password, application_name="prepare") as connection:
         connection.execute(
             "INSERT INTO projects (name, status)"
@@ -62,4 +62,6 @@ def seed(app_password: str) -> None:
             " SELECT 1 + n %% %s, 'Task ' || n, n %% 2 = 0 FROM generate_series(1, %s) AS n",
             (PROJECTS, TASKS),
         )
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO oncall")
+        connection.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO oncall")
         connection.execute("ANALYZE projects, tasks")

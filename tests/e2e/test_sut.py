@@ -202,6 +202,7 @@ def test_an_on_call_person_looks_reads_and_ends_sessions_and_no_more(platform: P
             "COPY projects TO PROGRAM 'cat'",
             "COPY projects TO '/tmp/projects'",
             "CREATE ROLE mine",
+            "SELECT rolpassword FROM pg_authid",
             f"SELECT pg_terminate_backend({root.info.backend_pid})",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

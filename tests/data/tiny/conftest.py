@@ -46,7 +46,12 @@ class Passer:
             if signal.name not in self._seen:
                 self._seen.add(signal.name)
                 self._journal.write(
-                    "signal", arm=arm, claim=signal.claim, name=signal.name, signal_kind=signal.kind, by=self.name,
+                    "signal",
+                    arm=arm,
+                    claim=signal.claim,
+                    name=signal.name,
+                    signal_kind=signal.kind,
+                    by=self.name,
                     detail="",
                 )
 
