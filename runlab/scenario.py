@@ -11,7 +11,7 @@ nothing until something that could have contradicted it has run too:
 A prevention has two: the same fault with the measure *off* and *on*.
 
 What an arm does is in runlab/arm.py, what it writes in runlab/journal.py; what follows from that is decided by
-runlab/judge.py alone.
+runlab/judge/ alone.
 """
 
 from __future__ import annotations

@@ -42,6 +42,20 @@ def test_a_quiet_arm_that_broke_off_is_no_control() -> None:
     assert verdict(results, ALERT) == verdict(results, LOCK) == "observed"
 
 
+def test_while_any_quiet_arm_broke_off_it_might_have_shown_there() -> None:
+    tape = (
+        Tape().begins(causes=(LOCK, SKEW)).quiet().quiet(scenario="TestSkew", broke_off=True).fault().withheld().ends()
+    )
+    assert verdict(tape.results(), ALERT) == "observed"
+    assert reason(tape.results(), ALERT).endswith("; an arm broke off")
+
+
+def test_what_was_seen_in_an_arm_that_broke_off_is_observed() -> None:
+    tape = Tape().begins().quiet().fault().ends()
+    tape.events = [event for event in tape.events if event["kind"] != "recovered"]
+    assert verdict(tape.results(), ALERT) == verdict(tape.results(), LOCK) == "observed"
+
+
 def test_the_quiet_arm_of_another_case_is_no_control() -> None:
     tape = Tape().begins(incidents=TWO).quiet("slow").fault(case="slow").fault(case="sudden").ends()
     assert verdict(tape.results(), ALERT) == "observed"
@@ -113,6 +127,15 @@ def test_all_cases_of_one_cause_are_enough() -> None:
     assert reason(results, SKEW) == "witnessed, and no signal of the runbook appeared"
 
 
+def test_a_cause_in_which_it_shows_only_sometimes_says_nothing_against_one_in_which_it_always_does() -> None:
+    tape = Tape().begins(causes=(LOCK, SKEW), incidents=TWO)
+    for scenario, seen in (("TestLock", SHOWN), ("TestSkew", [])):
+        tape.quiet("slow", scenario=scenario).quiet("sudden", scenario=scenario)
+        tape.fault(case="slow", scenario=scenario).fault(case="sudden", scenario=scenario, seen=seen)
+    results = tape.ends().results()
+    assert (verdict(results, ALERT), verdict(results, SKEW)) == ("confirmed", "partly")
+
+
 def test_while_incidents_are_still_to_come_it_is_observed() -> None:
     results = Tape().begins(incidents=TWO).quiet("slow").fault(case="slow").withheld(case="slow").ends().results()
     assert verdict(results, ALERT) == "observed"
@@ -171,6 +194,12 @@ def test_nothing_is_judged_before_the_fault_was_witnessed(claim: object) -> None
     results = Tape().begins().quiet().fault(bites=False).ends().results()
     assert verdict(results, claim) == "inconclusive"  # type: ignore[arg-type]
     assert reason(results, claim) == "the fault was not witnessed"  # type: ignore[arg-type]
+
+
+def test_an_arm_without_any_witness_was_not_witnessed() -> None:
+    tape = whole_run()
+    tape.events = [event for event in tape.events if event["kind"] != "witness"]
+    assert verdict(tape.results(), ALERT) == verdict(tape.results(), LOCK) == "inconclusive"
 
 
 def test_an_undecided_arm_never_overrides_one_that_held_but_leaves_it_unconfirmed() -> None:

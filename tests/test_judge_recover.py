@@ -76,6 +76,20 @@ def test_a_control_whose_fault_was_gone_at_the_end_is_none() -> None:
     assert "not witnessed to the end" in procedure(tape)[1]
 
 
+def test_a_control_that_did_not_come_to_its_end_is_none() -> None:
+    tape = whole_run()
+    tape.events = [event for event in tape.events if event.get("moment") != "at the end"]
+    assert procedure(tape)[0] == verdict(tape.results(), KILL) == "observed"
+
+
+def test_while_a_second_control_broke_off_it_might_have_healed_there() -> None:
+    tape = Tape().begins().fault().withheld().withheld().ends()
+    assert procedure(tape)[0] == "confirmed"
+    last = max(n for n, event in enumerate(tape.events) if event["kind"] == "withheld")
+    del tape.events[last : last + 2]
+    assert procedure(tape) == ("observed", "recovered in 2.0 s; an arm broke off")
+
+
 def test_the_control_is_that_of_the_same_incident() -> None:
     tape = Tape().begins(incidents=TWO).fault(case="slow").withheld(case="sudden").ends()
     assert procedure(tape)[0] == "observed"
@@ -216,7 +230,8 @@ def test_a_query_that_cannot_run_as_printed_is_refuted() -> None:
 
 def test_a_tool_of_ours_that_fails_refutes_nothing() -> None:
     ours = ran(None, "psql", status=2, stderr="could not connect")
-    assert says(followed(looked(), Taken(LOOK, [ours], error="LookupError: no column")), LOOK)[0] != "refuted"
+    found = says(followed(Taken(LOOK, [ours], error="LookupError: no column")), LOOK)
+    assert found == ("inconclusive", "the tool that stands in for a command did not serve: could not connect")
     found = says(
         followed(listed(11), killed(11), retried(commands=[ran(None, "curl", status=22, stderr="409")])), RETRY
     )
@@ -295,6 +310,12 @@ def test_once_all_is_well_later_steps_are_untested() -> None:
     assert says(tape, RETRY) == says(tape, LOOK) == ("untested", "already recovered")
 
 
+def test_all_is_well_only_with_the_goal() -> None:
+    quiet_but_broken = killed(11, changes={"fault": False, "well": True})
+    tape = Tape().begins().fault(steps=(listed(11), looked(), quiet_but_broken, retried())).withheld().ends()
+    assert says(tape, RETRY)[0] == "confirmed"
+
+
 def test_a_command_that_is_not_allowed_is_untested_with_its_line() -> None:
     refused = {"printed": COMMAND, "argv": [], "refused": "DROP is not among the statements"}
     for error in ("command not allowed: DROP is not among the statements", None):  # also where a definition goes on
@@ -332,6 +353,7 @@ def test_a_step_in_an_arm_whose_fault_did_not_bite_is_inconclusive() -> None:
         if event["kind"] == "witness" and event["moment"] == "after injection" and "fault/" in event["arm"]:
             event["holds"] = False
     assert all(says(tape, claim) == ("inconclusive", "the fault was not witnessed") for claim in ACTS_AND_FINDS)
+    assert procedure(tape) == ("inconclusive", "the fault was not witnessed")
 
 
 # ------------------------------------------------------------------------------------------------------ several arms
