@@ -108,6 +108,19 @@ def end(look: Callable[[], Iterable[Process]], recorded: Collection[Process] = (
     return ended
 
 
+def reap_children(within_s: float) -> None:
+    """Take the status of every child of a process that has ended all of them.
+
+    One whose threads are still ending looks like a zombie but cannot be taken yet; were it left to process 1, it would
+    stay for ever in a container whose process 1 takes nobody's status.
+    """
+    deadline = time.monotonic() + within_s
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                time.sleep(0.002)
+
+
 def remove_segments(creators: Collection[int]) -> None:
     """Remove System V shared memory that nobody is attached to and whose creator is among `creators`, all dead."""
     try:

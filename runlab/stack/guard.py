@@ -24,6 +24,7 @@ from runlab.model import LabError
 from runlab.stack import block, ending, folder
 from runlab.stack.plan import Plan, Reservation
 
+_REAPED_WITHIN_S = 1.0
 _NAMESPACE = ["unshare", "--pid", "--ipc", "--fork", "--kill-child"]
 _USER_NAMESPACE = ["--user", "--map-current-user"]
 # in a chroot unshare can't make everything private, since / is no mount there; /proc alone is enough
@@ -78,6 +79,7 @@ def _guard(place: Path, hosts: dict[str, str], runner: int, namespaces: bool) ->
         keeper.kill()
         known = [] if plan["namespace"] else folder.recorded(place)
         ended = ending.end(lambda: ending.descendants(os.getpid()), known)
+        ending.reap_children(_REAPED_WITHIN_S)
         ending.remove_segments(ended)
 
 
