@@ -107,4 +107,8 @@ class Situation:
     def _fault_seen(self) -> Observation:
         assert self._fault is not None
         assert self.undo is not None
-        return self._fault.witness(self._lab.stack, self.undo)
+        try:
+            return self._fault.witness(self._lab.stack, self.undo)
+        except Exception:
+            self._lab.stack.ensure_kept()  # else that is what is to be said
+            raise

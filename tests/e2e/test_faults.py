@@ -26,9 +26,9 @@ ROOT = Path(__file__).parent.parent.parent
 RUN = "faults"
 TABLE = "projects"
 FAULTS = [IdleInTransaction(TABLE), LongQuery(TABLE)]
-SAYS = {"IdleInTransaction": "idle in transaction", "LongQuery": "active"}
+SAYS = {"IdleInTransaction": ("idle in transaction", "ClientRead"), "LongQuery": ("active", "PgSleep")}
 HOLDERS = """
-SELECT a.pid, l.mode, a.state, a.usename FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+SELECT a.pid, l.mode, a.usename, a.state, a.wait_event FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.granted AND l.relation = 'projects'::regclass AND a.application_name LIKE 'report-%'"""
 
 
@@ -105,8 +105,8 @@ def test_inject_returns_once_it_is_in_effect(
     before = sessions_held()
     fault.inject(stack, undo)
     assert sessions_held() == before + 1
-    ((pid, mode, state, account),) = database.execute(HOLDERS).fetchall()
-    assert (mode, state, account) == ("AccessShareLock", SAYS[type(fault).__name__], "app")
+    ((pid, mode, account, *says),) = database.execute(HOLDERS).fetchall()
+    assert (mode, account, *says) == ("AccessShareLock", "app", *SAYS[type(fault).__name__])
     database.execute("SET lock_timeout = '50ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable):
         database.execute("ALTER TABLE projects ADD COLUMN later text")

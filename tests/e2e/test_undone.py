@@ -205,3 +205,27 @@ def test_interrupted_again_while_it_ends(runs: list[Run]) -> None:
     nothing_left(run)
     assert run.runner.wait(ENDS_WITHIN_S) != 0
     judged_again(run)
+
+
+ORPHANS = """
+import os, sys
+from pathlib import Path
+from runlab.stack import ending, processes
+ending.adopt_orphans()
+for number in range(15):
+    stack = processes.start(
+        Path("compose/compose.yaml"), reports=Path(sys.argv[1]), run_id=f"reaped-{number}", time_scale=1.0,
+        rules=lambda text, _: text, services={"pushgateway"})
+    stack.stop()
+    try:
+        print(number, os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG))
+    except ChildProcessError:
+        pass
+"""
+
+
+def test_no_zombie_is_left_to_a_first_process_that_takes_nobodys_status(tmp_path: Path) -> None:
+    """Among several, since what is left is left by a race."""
+    command = [sys.executable, "-c", ORPHANS, tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == ""
