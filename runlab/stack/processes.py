@@ -207,6 +207,7 @@ def start(
         if "prometheus" in chosen:
             started = [stack.host(name) for name in chosen]
             wait_for_scrapes(stack.host("prometheus"), started, alerting="alertmanager" in chosen, progress=show)
+        stack.check()
     except BaseException:
         guard.end()
         raise

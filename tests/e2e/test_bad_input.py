@@ -127,6 +127,8 @@ def project() -> Iterator[Project]:
 
 def test_a_service_that_ends_right_away_ends_the_run(project: Project) -> None:
     project.change("compose.yaml", '[sleep, "300"]', '[ls, "/nowhere"]')
+    # without a health check it would count as up at once, and might die only in the first arm
+    project.change("compose.yaml", "    expose", '    healthcheck: {test: [CMD, sleep, "0.5"]}\n    expose')
     ended = project.pytest()
     assert ended.status == 2
     assert ended.line.startswith("service stone ended")
