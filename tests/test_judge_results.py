@@ -230,8 +230,9 @@ def test_a_blind_signal_in_the_quiet_arm_is_complained_of() -> None:
     (text,) = complaints(Tape().begins().quiet(blind=[SIGNALS[0]]))
     assert text.splitlines() == [
         f"inconclusive: RB-900.md:10 [{ALERT.id}]",
-        "  says: `Broken` fires.",
-        "  seen: Broken was silent, but blind: nobody answers",
+        "  says:     `Broken` fires.",
+        "  expected: seen by a named component in every case of a cause, and silent without the fault",
+        "  seen:     Broken was silent, but blind: nobody answers",
     ]
     assert complaints(Tape().begins().quiet(seen=[SIGNALS[0]], blind=[SIGNALS[0]])) == []  # seen, so not blind
     assert complaints(Tape().begins().fault(blind=[SIGNALS[1]])) == []  # with a fault, other arms may decide
@@ -241,5 +242,6 @@ def test_refuted_and_undecided_sentences_are_complained_of() -> None:
     tape = Tape().begins().fault(steps=(listed(12), looked(), killed(12, changes={}), retried(error="KeyError: 'x'")))
     texts = complaints(tape)
     assert [text.partition(":")[0] for text in texts] == ["refuted", "inconclusive"]
-    assert "seen: pid 11 is missing; it names 12 instead" in texts[0]
+    assert "expected: the command's output names what the fault's witness knows, and no innocents" in texts[0]
+    assert "seen:     pid 11 is missing; it names 12 instead" in texts[0]
     assert f"[{RETRY.id}]" in texts[1]

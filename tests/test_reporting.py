@@ -101,14 +101,6 @@ def test_untested_claims_are_counted_by_reason_not_by_detail(results):
     assert "2 causes not injected" in digest.executed_sentence(whole(results))
 
 
-def test_failure_text_names_place_expectation_and_what_was_seen(results):
-    text = terminal.failure_text(claim(results, "RB-001/recover/scenario-c/4"))
-    assert text.splitlines()[0] == "RB-001/recover/scenario-c/4 is refuted"
-    assert "runbooks/RB-001-database-migration.md:47" in text
-    assert "names what the fault's witness knows, and no innocents" in text
-    assert "innocents 4690 and 4692" in text
-
-
 def test_before_tests_says_what_will_run_and_what_can_not(events):
     by_kind = {event["kind"]: event for event in events}
     text = shown(

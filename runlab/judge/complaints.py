@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from runlab.judge import detect, step
+from runlab.judge.expected import expected
 from runlab.judge.history import ArmHistory, signal_names
 from runlab.model import Claim, JsonObject
 
@@ -17,15 +18,15 @@ def complaints(
 ) -> list[str]:
     """One text for each sentence of `claims` that this arm refuted or could not decide; none when all is well.
 
-    Each names the sentence, its file and line, and what was seen.
+    Each names the sentence, its file and line, what was expected and what was seen.
     """
     arm, by_id = ArmHistory(events), {claim.id: claim for claim in claims}
     undecided = [
-        _text(claim, "inconclusive", f"{name} was silent, but blind: {blind}")
+        _text(claim, None, "inconclusive", f"{name} was silent, but blind: {blind}")
         for claim, name, blind in _blind(arm, claims, bindings, not_signals)
     ]
     return undecided + [
-        _text(by_id[taken.step.claim], taken.piece.status, taken.piece.reason)
+        _text(by_id[taken.step.claim], taken.step.role, taken.piece.status, taken.piece.reason)
         for taken in step.in_order(arm, by_id, bindings)
         if taken.piece.status in ("refuted", "inconclusive")
     ]
@@ -47,5 +48,6 @@ def _blind(
                 yield claim, name, blind
 
 
-def _text(claim: Claim, status: str, seen: str) -> str:
-    return f"{status}: {claim.where} [{claim.id}]\n  says: {claim.text}\n  seen: {seen}"
+def _text(claim: Claim, role: str | None, status: str, seen: str) -> str:
+    wanted = expected(claim.kind, role)
+    return f"{status}: {claim.where} [{claim.id}]\n  says:     {claim.text}\n  expected: {wanted}\n  seen:     {seen}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from runlab.judge.expected import expected as of_kind
 from runlab.model import Verdict
 from runlab.reporting.schema import ClaimResult, Results, ScenarioResult
 
@@ -32,16 +33,6 @@ MEANINGS: Final[Mapping[Verdict, str]] = {
     "untested": "not tried in this run",
 }
 
-EXPECTED: Final[Mapping[str, str]] = {
-    "detect": "seen by a named component in every case of a cause, and silent without the fault",
-    "cause": "this fault alone, witnessed, raises at least one signal of the runbook",
-    "finds": "the command's output names what the fault's witness knows, and no innocents",
-    "acts": "runs as printed and changes what the sentence promises, in a procedure that recovers",
-    "recover": "its steps in order bring the system back, and it stays broken without them",
-    "prevent": "with the measure the same fault does measurably less harm than without it",
-}
-"""What a claim of this role, or else of this kind, must show to be confirmed."""
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 _OF_A_PART = re.compile(r"^`[^`]*`: ")
@@ -64,8 +55,7 @@ def where(claim: ClaimResult) -> str:
 
 def expected(claim: ClaimResult) -> str:
     """In words, what would have confirmed this claim."""
-    role = claim["role"]
-    return EXPECTED.get(role or "") or EXPECTED[claim["kind"]]
+    return of_kind(claim["kind"], claim["role"])
 
 
 def seen(claim: ClaimResult) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -102,23 +102,6 @@ def closing_tables(results: JsonObject, *, report: Path | str | None = None) -> 
     if report is not None:
         blocks.append(Text.assemble("report: ", (str(report), "bold")))
     return blocks
-
-
-def failure_text(claim: JsonObject) -> str:
-    """Why a claim turned a test red: its text, file:line, what was expected and what was seen."""
-    c = cast("ClaimResult", claim)
-    pieces = (
-        ("", f"{c['id']} is {c['verdict']}"),
-        ("text", digest.one_line(c["text"])),
-        ("at", digest.where(c)),
-        ("expected", digest.expected(c)),
-        ("seen", digest.seen(c)),
-    )
-    return "\n".join(_field(name, text) for name, text in pieces)
-
-
-def _field(name: str, text: str) -> str:
-    return text if not name else f"  {name:<9} " + text.replace("\n", "\n" + " " * 12)
 
 
 def badge(verdict: str) -> Text:
