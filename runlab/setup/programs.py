@@ -60,7 +60,6 @@ PROGRAMS: tuple[Program, ...] = (
         "keeps the deploy pipeline's metrics",
     ),
     Program("initdb", "tool", "postgresql", ("initdb",), "makes a run's own cluster"),
-    Program("pg_ctl", "tool", "postgresql", ("pg_ctl",), "starts and stops it"),
     Program("promtool", "tool", "prometheus", ("promtool",), "checks the alert rules"),
     Program("psql", "tool", "postgresql-client", ("psql",), "the operator's SQL"),
     Program("curl", "tool", "curl", ("curl",), "the operator's HTTP"),
