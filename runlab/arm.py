@@ -150,15 +150,17 @@ class Arm:
         alerts = {part.text for claim in self._book.claims for part in claim.parts if part.kind == "alert"}
         kinds = {"alert"} if alerts else {"signature", "symptom"}
         what = f"alert {' or '.join(sorted(alerts))}" if alerts else f"a signal of {self.spec.runbook}"
-        self._count_floor("the alert rule's own durations", self._lab.alert_floor_s.get(self.spec.runbook, 0.0))
+        rule_s = self._lab.alert_floor_s.get(self.spec.runbook, 0.0)
+        self._count_floor("the alert rule's own durations", rule_s)
+        deadline_s = self.spec.detects_within_s + rule_s
 
         def delivered() -> list[JsonObject]:
             return [event for event in self._signals() if event["signal_kind"] in kinds]
 
         try:
-            first = self._wait(what, delivered, self.spec.detects_within_s)[0]
+            first = self._wait(what, delivered, deadline_s)[0]
         except DeadlineError:
-            self._fails(f"{what} was not delivered within {self.spec.detects_within_s:g} s")
+            self._fails(f"{what} was not delivered within {deadline_s:g} s")
             return
         assert self._incident_at is not None
         self._times["ttd_s"] = first["t"] - self._incident_at

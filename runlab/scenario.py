@@ -32,7 +32,7 @@ class Experiment:
 
     runbook: ClassVar[str] = ""
     detects_within_s: ClassVar[float] = 20.0
-    """Deadline for the first alert of the runbook after the trigger."""
+    """Deadline for the first alert of the runbook after the trigger, beside the durations of its own rule."""
     floor: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """By case: seconds that have to be waited for, by what for; counted as floor in the report."""
 

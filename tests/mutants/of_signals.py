@@ -34,7 +34,7 @@ MUTANTS = (
         "promql-never-true",
         "the alert's expression is valid, and true of nothing",
         (Edit(RULES, EXPRESSION, EXPRESSION.replace("== 1", "== 2")),),
-        red="alert DatabaseMigrationFailed was not delivered within 8 s",
+        red="alert DatabaseMigrationFailed was not delivered within 8",
         loses=(Loses(ALERT, "untested", CAUSES_MISSING),),
         selection=Selection.QUIET_AND_FAULT,
     ),
