@@ -29,7 +29,7 @@ MUTANTS = (
                 f'        return Facts(pid=own.execute("{HOLDERS}").fetchone()[0])\n',
             ),
         ),
-        red="inconclusive: .*\n.*says: .*\n.*expected: .*\n.*fact pid was not read from a command's output but is a int",
+        red="inconclusive: .*\n.*says.*\n.*expected.*\n.*fact pid was not read from a command's output but is a int",
         loses=(Loses(LIST, "inconclusive", "fact pid was not read from a command's output but is a int"),),
     ),
     Mutant(
