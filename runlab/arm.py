@@ -42,6 +42,8 @@ class ArmSpec:
     recovers_within_s: float = 20.0
     observed_for_s: float = 10.0
     impact: Impact | None = None
+    needs: frozenset[str] = frozenset()
+    """Capabilities of the stack."""
 
     @property
     def id(self) -> str:
@@ -174,6 +176,7 @@ class Arm:
         self._situation.write_state("before the first step", state)
         if state.goal:
             raise AssertionError("inconclusive: the goal is reached before the first step, so nothing is to recover")
+        self._finds_the_premise()
         self._steps_at = time.monotonic()
         procedure = Procedure(self._lab, self._book, self._situation, self._fails)
         for label in self.spec.procedures:
@@ -224,20 +227,21 @@ class Arm:
             self._fails(f"with the steps withheld it healed itself after {healed_s:.1f} s")
 
     def measures_impact(self) -> None:
-        """Watch the users for the declared time and write down the impact that the prevention is to bound."""
+        """Watch for the declared time and write down the impact that the prevention is to bound."""
         impact = self.spec.impact
         assert impact is not None
         ends = time.monotonic() + self.spec.observed_for_s
         self._count_floor("measuring the impact", self.spec.observed_for_s)
         self._wait(f"{impact.name}", lambda: time.monotonic() >= ends, self.spec.observed_for_s + 1.0)
         record = self._lab.users_record()
+        value = impact.read(record) if impact.read else self._do.measured()
         self._journal.write(
             "measure",
             measure=self.spec.measure,
             setting=self.spec.name,
             settings=dict(self.spec.settings),
             impact=impact.name,
-            value=round(impact.read(record), 4),
+            value=round(value, 4),
             unit=impact.unit,
             by=impact.by,
             requests=record.requests,
@@ -298,6 +302,15 @@ class Arm:
         return f"{fault.name} is still in effect after its revert, says {seen.by}: {seen.detail}" if seen.holds else ""
 
     # ------------------------------------------------------------------------------------------------ looking
+
+    def _finds_the_premise(self) -> None:
+        """Write down whether all is so as the procedure takes for granted; what is not, fails."""
+        premise = dict(self._do.premise())
+        if premise:
+            self._journal.write("premise", facts=premise)
+        for what, holds in premise.items():
+            if not holds:
+                self._fails(f"the procedure takes for granted what is not so: {what}")
 
     def _fault(self) -> Fault:
         assert self.spec.fault is not None

@@ -11,12 +11,13 @@ next one), or null between arms. `worker:seq` names a line as evidence.
 | claims | runbooks: [Runbook as data, with its claims]; not_signals {runbook: {span: reason}} |
 | stack | control (the keeper's socket), services {name: {host, version}} |
 | environment | environment: what results.json says of where the run took place, time_scale included |
-| plan | arms: [id of every arm selected]; scenarios: [{scenario, runbook, cause, cause_claim, measure, measure_claim, margin {by, unit}, procedures, steps: [claim, in order], incidents, lacks: [capability]}], also those that were not selected; bindings: {claim: {role, symptom, place, pattern, promises, lists, who, why} or {role: null, error}} |
+| plan | arms: [id of every arm selected]; scenarios: [{scenario, runbook, cause, cause_claim, measure, measure_claim, margin {by, unit}, procedures, steps: [claim, in order], incidents, lacks: [capability] where none of them can be had, lacking: {incident: [capability]}}], also those that were not selected; bindings: {claim: {role, symptom, place, pattern, promises, lists, who, why} or {role: null, error}} |
 | arm-start | scenario, runbook, name (quiet, fault, withheld, off, on), fault, fault_name, case, settings, cause, measure, procedures |
 | undo | fault, undo |
 | inject | fault: it is in effect, says the injector |
 | witness | moment ("after injection", "when the steps begin", "at the end", or "before " claim), holds, by, detail, truth, innocents |
 | trigger | what |
+| premise | facts: {what the procedure takes for granted: whether it is so} |
 | hop | alert, hop (scraped, pending, firing, delivered, resolved), detail |
 | signal | claim, name, signal_kind (alert, signature, symptom), by, detail |
 | source | claim, name, answers, exists, fresh, detail; written when the arm's window is closed |

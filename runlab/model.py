@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -110,12 +110,14 @@ class Observation:
 class Fault(ABC):
     """A way to break the stack. Subclasses are frozen dataclasses whose fields are the parameters, units in names.
 
-    `needs` are capabilities of the runtime. `prepare` returns the undo and changes nothing. `inject` returns once the
+    `needs` are capabilities of the stack. `prepare` returns the undo and changes nothing. `inject` returns once the
     fault is in effect. `revert` is idempotent, works from any process from `undo` alone, and works on a half-injected
     fault. `witness` looks by other means than `inject` used.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
 
     @abstractmethod
     def prepare(self, stack: Stack) -> Undo: ...
@@ -128,9 +130,15 @@ class Fault(ABC):
 
     @property
     def name(self) -> str:
-        """The class and its parameters as one readable word: `IdleInTransaction-projects`."""
-        values = [str(getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type]
+        """The class and its parameters, but for those at their default, as one word: `IdleInTransaction-projects`."""
+        given = ((getattr(self, f.name), f.default) for f in fields(self))  # type: ignore[arg-type]
+        values = [str(value) for value, default in given if value != default]
         return "-".join((type(self).__name__, *values)).replace(" ", "_").replace("/", "_")
+
+    def in_case(self, settings: Mapping[str, Json]) -> Self:
+        """The same fault where a case's settings give some of its fields, e.g. {"database": "mariadb"}."""
+        given = {f.name: settings[f.name] for f in fields(self) if f.name in settings}  # type: ignore[arg-type]
+        return replace(self, **given) if given else self  # type: ignore[type-var]
 
     def as_data(self) -> dict[str, Json]:
         """`{"class": "module:Class", "fields": {…}}`, enough for `runlab.journal.load_fault` to build it again."""
@@ -181,12 +189,15 @@ Probe: TypeAlias = PromQL | UsersSay
 
 @dataclass(frozen=True)
 class Impact:
-    """What a prevention bounds, as a number that `read` takes from the users' own record; less is better."""
+    """What a prevention bounds, as a number, less being better; `by` says who measures it.
+
+    `read` takes it from the users' own record; without one the prevention's own `measured` tells it.
+    """
 
     name: str
     unit: str
     by: str
-    read: Callable[[UsersRecord], float]
+    read: Callable[[UsersRecord], float] | None = None
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,11 @@ class Plan:
     bindings: Mapping[str, JsonObject]
     """By claim: who carries it out, or why nobody does."""
     not_signals: Mapping[str, Mapping[str, str]]
+    needs: frozenset[str]
+    """Capabilities of the stack that the selected arms need."""
 
     @classmethod
-    def make(cls, runbooks: Path, experiments: Iterable[type[Experiment]]) -> Plan:
+    def make(cls, runbooks: Path, experiments: Iterable[type[Experiment]], selected: Iterable[ArmSpec]) -> Plan:
         """Read the runbooks and bind them. Raises LabError for whatever does not fit together."""
         books = {book.id: book for book in text.load(runbooks)}
         tried = tuple(experiments)
@@ -65,6 +67,7 @@ class Plan:
                 if (binding := _binding(registry, claim, needed=claim.id in followed)) is not None
             },
             not_signals={name: _not_signals([e for e in tried if e.runbook == name], books[name]) for name in steps},
+            needs=frozenset(need for spec in selected for need in spec.needs),
         )
 
     def signals(self) -> tuple[Signal, ...]:
@@ -93,7 +96,11 @@ class Plan:
     def _scenario(self, experiment: type[Experiment], capabilities: frozenset[str]) -> JsonObject:
         book = self.runbooks[experiment.runbook]
         every = [spec for name in ARMS if hasattr(experiment, name) for spec in specs(experiment, name)]
-        needs = {need for spec in every if spec.fault for need in spec.fault.needs}
+        incidents = list(dict.fromkeys(spec.incident for spec in every if spec.fault))
+        lacking = {
+            spec.incident: sorted(lacks) for spec in every if spec.fault and (lacks := spec.needs - capabilities)
+        }
+        never = len(lacking) == len(incidents)
         cause, measure = getattr(experiment, "cause", ""), getattr(experiment, "measure", "")
         return {
             "scenario": experiment.__name__,
@@ -105,8 +112,9 @@ class Plan:
             "margin": asdict(experiment.margin) if issubclass(experiment, Prevention) else None,
             "procedures": list(_procedures(experiment)),
             "steps": [claim.id for label in _procedures(experiment) for claim in text.procedure(book, label)],
-            "incidents": list(dict.fromkeys(spec.incident for spec in every if spec.fault)),
-            "lacks": sorted(needs - capabilities),
+            "incidents": incidents,
+            "lacks": sorted({need for needs in lacking.values() for need in needs}) if never else [],
+            "lacking": lacking,
         }
 
 
@@ -115,26 +123,29 @@ def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
     name = ARMS[test]
     if issubclass(experiment, Prevention):
         settings = experiment.off if name == "off" else experiment.on
+        broken = experiment.fault.in_case(settings)
         yield ArmSpec(
             experiment=experiment.__name__,
             runbook=experiment.runbook,
             name=name,
-            fault=experiment.fault,
-            case="",
+            fault=broken,
+            case=experiment.case,
             settings=settings,
             measure=experiment.measure,
             impact=experiment.impact,
             observed_for_s=experiment.observed_for_s,
+            needs=experiment.needs | broken.needs,
         )
     elif issubclass(experiment, Scenario):
-        faults: Sequence[Fault | None] = [None] if name == "quiet" else _faults(experiment)
-        for fault in faults:
+        every = _faults(experiment)
+        for fault in [None] if name == "quiet" else every:
             for case, settings in experiment.cases.items():
+                of_case = [each.in_case(settings) for each in (every if fault is None else [fault])]
                 yield ArmSpec(
                     experiment=experiment.__name__,
                     runbook=experiment.runbook,
                     name=name,
-                    fault=fault,
+                    fault=of_case[0] if fault else None,
                     case=case,
                     settings=settings,
                     cause=experiment.cause,
@@ -142,6 +153,7 @@ def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
                     floor={} if name == "quiet" else experiment.floor.get(case, {}),
                     detects_within_s=experiment.detects_within_s,
                     recovers_within_s=experiment.recovers_within_s,
+                    needs=experiment.needs.union(*(each.needs for each in of_case)),
                 )
 
 

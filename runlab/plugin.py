@@ -31,7 +31,7 @@ from runlab.situation import Conduct
 
 pytest.register_assert_rewrite("runlab.scenario")
 
-CONDUCT = ("trigger", "goal", "state", "truth")
+CONDUCT = ("trigger", "goal", "state", "truth", "premise", "measured")
 """What an experiment contributes as methods, each of which asks for pytest fixtures by name."""
 
 UNUSABLE = 2
@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lab", default="lab.toml", metavar="FILE", help="settings (lab.toml)")
     group.addoption("--runbooks", metavar="PATH", help="a file or folder of runbooks, instead of lab.toml's")
     group.addoption("--time-scale", metavar="N", help="divide the durations of alert rules by N")
-    group.addoption("--drill", action="store_true", help="only the quiet and the fault arm, first fault and case")
+    group.addoption("--drill", action="store_true", help="only a quiet and a fault arm per runbook")
 
 
 # -------------------------------------------------------------------------------------------------- collection
@@ -115,7 +115,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         runbooks = config.getoption("runbooks")
         config.stash[RUN] = Run(
             settings=lab,
-            plan=Plan.make(Path(runbooks) if runbooks else lab.path(lab.runbooks), experiments),
+            plan=Plan.make(Path(runbooks) if runbooks else lab.path(lab.runbooks), experiments, trials.values()),
             arms=[spec.id for spec in trials.values()],
             command=shlex.join(["pytest", *sys.argv[1:]]),
             live=LiveLine(real_terminal()),
@@ -147,11 +147,12 @@ def _spec(item: pytest.Item) -> ArmSpec | None:
 
 
 def _drill(trials: dict[pytest.Item, ArmSpec]) -> dict[pytest.Item, ArmSpec]:
-    """The quiet and the fault arm of every scenario, each with its first fault and case."""
+    """The quiet and the fault arm of each runbook's first scenario, with its first fault and case."""
     first: dict[tuple[str, str], pytest.Item] = {}
+    chosen: dict[str, str] = {}
     for item, spec in trials.items():
-        if spec.name in ("quiet", "fault"):
-            first.setdefault((spec.experiment, spec.name), item)
+        if spec.name in ("quiet", "fault") and chosen.setdefault(spec.runbook, spec.experiment) == spec.experiment:
+            first.setdefault((spec.runbook, spec.name), item)
     return {item: trials[item] for item in first.values()}
 
 
@@ -206,7 +207,7 @@ def laboratory(request: pytest.FixtureRequest) -> Laboratory:
 def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]:
     """One arm of the test's experiment; its fault is undone here, after the test and after any debugger."""
     spec: ArmSpec = request.param
-    lacks = sorted((spec.fault.needs if spec.fault else frozenset()) - laboratory.stack.capabilities)
+    lacks = sorted(spec.needs - laboratory.stack.capabilities)
     if lacks:
         pytest.skip(f"needs {', '.join(lacks)}")
     request.config.stash[RUN].live.arm = spec.id

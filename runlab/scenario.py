@@ -31,6 +31,8 @@ class Experiment:
     """What scenarios and preventions share: a runbook (the module's RUNBOOK), an event that starts it, and bounds."""
 
     runbook: ClassVar[str] = ""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Capabilities of the stack, beside those that its faults need."""
     detects_within_s: ClassVar[float] = 20.0
     """Deadline for the first alert of the runbook after the trigger, beside the durations of its own rule."""
     floor: ClassVar[Mapping[str, Mapping[str, float]]] = {}
@@ -52,6 +54,11 @@ class Experiment:
         """What steps must find and no fault's witness knows, e.g. {"revision": ["0001"]}; asks for fixtures."""
         return {}
 
+    def premise(self) -> Mapping[str, bool]:
+        """What must be so when the first step is taken, in words, e.g. {"the old release serves": True}; asks for
+        fixtures. It is what the title of a procedure takes for granted ("rolled back automatically")."""
+        return {}
+
 
 class Scenario(Experiment):
     """One cause, the faults that bring it about, and the procedure that is said to recover from it."""
@@ -61,7 +68,8 @@ class Scenario(Experiment):
     faults: ClassVar[Fault | tuple[Fault, ...]]
     """Injected one at a time."""
     cases: ClassVar[Mapping[str, Mapping[str, Json]]] = {"plain": {}}
-    """Settings in which it is tried, by a name that reads well in a test's id."""
+    """Settings in which it is tried, by a name that reads well in a test's id. A setting with the name of a fault's
+    field is also that fault's: {"database": "mariadb"}."""
     procedure: ClassVar[str | tuple[str, ...]]
     """Labels of lists of section 3, in the order in which they are followed."""
     recovers_within_s: ClassVar[float] = 20.0
@@ -101,6 +109,8 @@ class Prevention(Experiment):
 
     measure: ClassVar[str]
     """The label of a bullet of section 4."""
+    case: ClassVar[str] = ""
+    """Under which condition, where a measure is tried under several: "a sanitized copy"."""
     fault: ClassVar[Fault]
     off: ClassVar[Mapping[str, Json]]
     on: ClassVar[Mapping[str, Json]]
@@ -108,6 +118,9 @@ class Prevention(Experiment):
     margin: ClassVar[Less]
     observed_for_s: ClassVar[float] = 10.0
     """How long the impact is measured after the trigger, in both arms alike."""
+
+    measured: ClassVar[Callable[..., float]]
+    """The impact at the end of that time, where it is not read from the users' record; asks for fixtures."""
 
     def test_without_the_measure(self, arm: Arm) -> None:
         arm.begins_in_steady_state()
@@ -171,6 +184,10 @@ def _problems(cls: type[Experiment]) -> Iterator[tuple[str, str]]:
             yield f"has no positive number of seconds for its `{name}`", "write a number such as 20.0"
     if issubclass(cls, Scenario):
         yield from _problems_of_scenario(cls)
+    elif isinstance(impact := getattr(cls, "impact", None), Impact) and (impact.read is None) != hasattr(
+        cls, "measured"
+    ):
+        yield "must have just one who tells its impact", "give the Impact a `read`, or the class a `measured`"
 
 
 def _problems_of_what_is_needed(cls: type[Experiment], base: type[Experiment]) -> Iterator[tuple[str, str]]:

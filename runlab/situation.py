@@ -17,6 +17,8 @@ class Conduct:
     goal: Callable[[], bool]
     state: Callable[[], Mapping[str, Json]]
     truth: Callable[[], Mapping[str, list[Json]]]
+    premise: Callable[[], Mapping[str, bool]]
+    measured: Callable[[], float]
 
 
 @dataclass(frozen=True)

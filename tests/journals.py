@@ -149,7 +149,7 @@ class Tape:
         texts = [{**asdict(claim), "parts": [asdict(part) for part in claim.parts]} for claim in claims]
         self.write("claims", runbooks=[{**book, "claims": texts}], not_signals={BOOK: dict(not_signals or {})})
         self.write("environment", environment={"runtime": "processes", "time_scale": 600})
-        every = {"runbook": BOOK, "lacks": list(lacks), "margin": None, "cause_claim": None, "measure_claim": None}
+        every = {"runbook": BOOK, "lacks": list(lacks), "lacking": {}, "margin": None, "cause_claim": None, "measure_claim": None}
         scenarios = [
             {
                 **every,

@@ -160,7 +160,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         alert_floor_s={"RB-900": RULE_S},
     )
     conduct = Conduct(
-        trigger=lambda: None, goal=lambda: not world.cracked, state=lambda: {"x": 1}, truth=lambda: {"y": ["z"]}
+        trigger=lambda: None,
+        goal=lambda: not world.cracked,
+        state=lambda: {"x": 1},
+        truth=lambda: {"y": ["z"]},
+        premise=dict,
+        measured=lambda: 4.5,
     )
     yield Bench(laboratory, world, eye, conduct)
     journal.close()
@@ -475,6 +480,15 @@ def test_a_goal_reached_before_the_first_step_is_inconclusive(bench: Bench) -> N
     assert not bench.events("step-start")
 
 
+def test_what_the_procedure_takes_for_granted_is_looked_at(bench: Bench) -> None:
+    bench.does(premise=lambda: {"the old stone stands": False, "it is dry": True})
+    arm = broken(bench)
+    arm.follows_the_procedure()
+    assert bench.events("premise")[0]["facts"] == {"the old stone stands": False, "it is dry": True}
+    with pytest.raises(AssertionError, match="takes for granted what is not so: the old stone stands"):
+        arm.is_judged()
+
+
 def test_recovered_means_that_it_stays_so(bench: Bench) -> None:
     """It flickers for a while; only the last time counts, and TTR is measured up to there."""
     arm = broken(bench)
@@ -588,6 +602,14 @@ def test_an_impact_is_read_from_the_users(bench: Bench) -> None:
         "by": "the users",
         "requests": 7,
     }
+
+
+def test_an_impact_that_users_do_not_feel_is_told_by_the_prevention(bench: Bench) -> None:
+    bench.laboratory.users_record = Record  # type: ignore[method-assign]
+    arm = bench.arm("off", measure="Shelter", impact=Impact("cracks", "cracks", "a ruler"), observed_for_s=0.1)
+    arm.begins_in_steady_state()
+    arm.measures_impact()
+    assert bench.events("measure")[0]["value"] == 4.5
 
 
 def test_without_users_there_is_no_impact(bench: Bench) -> None:

@@ -158,6 +158,15 @@ def test_a_cause_of_which_incidents_are_missing_is_not_injected() -> None:
     assert reason(tape.results(), LOGS) == "causes not injected: Lock (1 of 2 incidents), Skew"
 
 
+def test_while_some_incidents_cannot_be_had_a_signal_is_only_observed() -> None:
+    tape = Tape().begins(incidents=TWO)
+    plan = next(event for event in tape.events if event["kind"] == "plan")
+    plan["scenarios"][0]["lacking"] = {"TestLock/Lock/sudden": ["mariadb"]}
+    results = tape.quiet("slow").fault(case="slow").ends().results()
+    assert verdict(results, ALERT) == "observed"
+    assert reason(results, ALERT).endswith("1 of 2 incidents ran (others need mariadb)")
+
+
 def test_a_cause_that_this_machine_cannot_make_says_what_it_needs() -> None:
     tape = Tape().begins(causes=(LOCK, SKEW))
     plan = next(event for event in tape.events if event["kind"] == "plan")

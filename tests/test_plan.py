@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runlab.model import LabError
-from runlab.plan import Plan, specs
+from runlab.plan import ARMS, Plan, specs
 from runlab.scenario import Experiment
 
 TINY = Path(__file__).parent / "data" / "tiny"
@@ -61,7 +61,9 @@ class Project:
         return found
 
     def plan(self, *files: str) -> Plan:
-        return Plan.make(self.folder / "runbooks", self.experiments(*files))
+        experiments = self.experiments(*files)
+        selected = [spec for each in experiments for name in ARMS if hasattr(each, name) for spec in specs(each, name)]
+        return Plan.make(self.folder / "runbooks", experiments, selected)
 
     def refusal(self, *files: str) -> str:
         with pytest.raises(LabError) as caught:
@@ -86,13 +88,30 @@ def test_a_good_project_is_planned(project: Project) -> None:
     assert plan.bindings["RB-900/recover/mending/2"]["promises"] == {"fault": False}
     (scenario,) = plan.plan_event(["one"], frozenset({"stone"}))["scenarios"]
     assert scenario["cause_claim"] == "RB-900/cause/frost"
-    assert scenario["incidents"] == ["TestFrost/Crack-crack/plain"]
+    assert scenario["incidents"] == ["TestFrost/Crack/plain"]
     assert scenario["lacks"] == []
 
 
 def test_what_the_runtime_lacks_is_planned_as_such(project: Project) -> None:
-    (scenario,) = project.plan().plan_event([], frozenset())["scenarios"]
+    plan = project.plan()
+    (scenario,) = plan.plan_event([], frozenset())["scenarios"]
     assert scenario["lacks"] == ["stone"]
+    assert plan.needs == {"stone"}
+
+
+def test_a_case_s_setting_may_be_a_field_of_the_fault(project: Project) -> None:
+    project.change(SCENARIO, "    needs = frozenset", '    kind: str = "stone"\n\n    needs = frozenset')
+    project.change(SCENARIO, '= frozenset({"stone"})', "= property(lambda fault: frozenset({fault.kind}))")
+    project.change(
+        SCENARIO, "    faults = Crack()", '    faults = Crack()\n    cases = {"dry": {}, "hard": {"kind": "gem"}}'
+    )
+    plan = project.plan()
+    assert plan.needs == {"stone", "gem"}
+    (scenario,) = plan.plan_event([], frozenset({"stone"}))["scenarios"]
+    assert scenario["incidents"] == ["TestFrost/Crack/dry", "TestFrost/Crack-gem/hard"]
+    assert (scenario["lacks"], scenario["lacking"]) == ([], {"TestFrost/Crack-gem/hard": ["gem"]})
+    quiet = specs(plan.experiments[0], "test_quiet_without_fault")
+    assert [(spec.case, sorted(spec.needs)) for spec in quiet] == [("dry", ["stone"]), ("hard", ["gem"])]
 
 
 def test_arms_have_readable_ids_of_their_own(project: Project) -> None:
@@ -105,7 +124,7 @@ def test_arms_have_readable_ids_of_their_own(project: Project) -> None:
     assert len(set(ids)) == len(ids) == 2 + 4 + 4
     assert ids[:4] == [
         *("TestFrost/quiet/dry", "TestFrost/quiet/wet"),
-        *("TestFrost/fault/Crack-crack/dry", "TestFrost/fault/Crack-crack/wet"),
+        *("TestFrost/fault/Crack/dry", "TestFrost/fault/Crack/wet"),
     ]
 
 

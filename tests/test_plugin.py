@@ -18,8 +18,8 @@ TINY = Path(__file__).parent / "data" / "tiny"
 BOOK, SCENARIO, STEPS = "runbooks/RB-900-stone.md", "scenarios/test_rb900_stone.py", "scenarios/steps_rb900.py"
 IDS = [
     f"{SCENARIO}::TestFrost::test_quiet_without_fault[plain]",
-    f"{SCENARIO}::TestFrost::test_detected_and_recovered[Crack-crack-plain]",
-    f"{SCENARIO}::TestFrost::test_stays_broken_without_recovery[Crack-crack-plain]",
+    f"{SCENARIO}::TestFrost::test_detected_and_recovered[Crack-plain]",
+    f"{SCENARIO}::TestFrost::test_stays_broken_without_recovery[Crack-plain]",
 ]
 
 
@@ -220,7 +220,7 @@ def test_collecting_starts_nothing_and_ids_read_well(project: Project) -> None:
         (("-m", "rb900"), IDS),
         (("-m", "not rb900"), []),
         (("-k", "Frost and recovered"), IDS[1:2]),
-        (("-k", "Crack-crack"), IDS[1:]),
+        (("-k", "Crack-plain"), IDS[1:]),
         (("--drill",), IDS[:2]),
         (("--drill", "-k", "quiet"), IDS[:1]),
     ],
@@ -241,7 +241,7 @@ def test_the_first_fault_and_case_are_enough_for_a_drill(project: Project) -> No
     drill = collected(project.pytest("scenarios", "--collect-only", "-q", "--drill"))
     assert [name.rpartition("::")[2] for name in drill] == [
         "test_quiet_without_fault[dry]",
-        "test_detected_and_recovered[Crack-crack-dry]",
+        "test_detected_and_recovered[Crack-dry]",
     ]
 
 

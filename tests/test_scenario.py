@@ -140,6 +140,13 @@ def test_what_could_not_work_is_refused(changed: dict[str, Any], said: str) -> N
     assert f"TestFrost {said}" in refusal(scenario, **changed)
 
 
+def test_somebody_must_tell_the_impact_and_only_one() -> None:
+    nobody = Impact("cracks", "cracks", "a ruler")
+    assert "must have just one who tells its impact" in refusal(prevention, impact=nobody)
+    assert prevention(impact=nobody, measured=lambda _: 1.0).impact is nobody
+    assert "must have just one who tells its impact" in refusal(prevention, measured=lambda _: 1.0)
+
+
 def test_a_class_that_pytest_does_not_collect_is_refused() -> None:
     with pytest.raises(LabError, match="Frost would not be collected by pytest; let its name begin with Test"):
         make("Frost", Scenario, {"cause": "Frost"})

@@ -85,7 +85,9 @@ def _of_cause(history: History, scenarios: Sequence[JsonObject], look: Callable[
     pieces = [piece for of_it in incidents.values() for piece in _of_incident(of_it)]
     planned = sum(len(scenario["incidents"]) for scenario in scenarios)
     if len(incidents) < planned:
-        return [piece.lacking(f"{len(incidents)} of {planned} incidents ran") for piece in pieces]
+        needed = sorted({need for of_it in scenarios for needs in of_it["lacking"].values() for need in needs})
+        why = f" (others need {', '.join(needed)})" if needed else ""
+        return [piece.lacking(f"{len(incidents)} of {planned} incidents ran{why}") for piece in pieces]
     return pieces
 
 
