@@ -96,10 +96,9 @@ class Plan:
     def _scenario(self, experiment: type[Experiment], capabilities: frozenset[str]) -> JsonObject:
         book = self.runbooks[experiment.runbook]
         every = [spec for name in ARMS if hasattr(experiment, name) for spec in specs(experiment, name)]
-        incidents = list(dict.fromkeys(spec.incident for spec in every if spec.fault))
-        lacking = {
-            spec.incident: sorted(lacks) for spec in every if spec.fault and (lacks := spec.needs - capabilities)
-        }
+        harmed = [spec for spec in every if spec.name != "quiet"]
+        incidents = list(dict.fromkeys(spec.incident for spec in harmed))
+        lacking = {spec.incident: sorted(lacks) for spec in harmed if (lacks := spec.needs - capabilities)}
         never = len(lacking) == len(incidents)
         cause, measure = getattr(experiment, "cause", ""), getattr(experiment, "measure", "")
         return {
@@ -123,7 +122,7 @@ def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
     name = ARMS[test]
     if issubclass(experiment, Prevention):
         settings = experiment.off if name == "off" else experiment.on
-        broken = experiment.fault.in_case(settings)
+        broken = experiment.fault.in_case(settings) if experiment.fault else None
         yield ArmSpec(
             experiment=experiment.__name__,
             runbook=experiment.runbook,
@@ -134,7 +133,7 @@ def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
             measure=experiment.measure,
             impact=experiment.impact,
             observed_for_s=experiment.observed_for_s,
-            needs=experiment.needs | broken.needs,
+            needs=experiment.needs | (broken.needs if broken else frozenset()),
         )
     elif issubclass(experiment, Scenario):
         every = _faults(experiment)

@@ -111,7 +111,8 @@ class Prevention(Experiment):
     """The label of a bullet of section 4."""
     case: ClassVar[str] = ""
     """Under which condition, where a measure is tried under several: "a sanitized copy"."""
-    fault: ClassVar[Fault]
+    fault: ClassVar[Fault | None] = None
+    """None where the event itself is what does harm; then `goal` says what it must have brought about in both arms."""
     off: ClassVar[Mapping[str, Json]]
     on: ClassVar[Mapping[str, Json]]
     impact: ClassVar[Impact]
@@ -121,17 +122,21 @@ class Prevention(Experiment):
 
     measured: ClassVar[Callable[..., float]]
     """The impact at the end of that time, where it is not read from the users' record; asks for fixtures."""
+    goal: ClassVar[Callable[..., bool]]
+    """What must have come about at the end, with the measure and without, where there is no fault."""
 
     def test_without_the_measure(self, arm: Arm) -> None:
         arm.begins_in_steady_state()
-        arm.injects_the_fault()
+        if self.fault:
+            arm.injects_the_fault()
         arm.triggers()
         arm.measures_impact()
         arm.is_judged()
 
     def test_with_the_measure(self, arm: Arm) -> None:
         arm.begins_in_steady_state()
-        arm.injects_the_fault()
+        if self.fault:
+            arm.injects_the_fault()
         arm.triggers()
         arm.measures_impact()
         arm.is_judged()
@@ -141,7 +146,6 @@ _NEEDED: dict[type[Experiment], dict[str, Any]] = {
     Scenario: {"cause": str, "faults": (Fault, tuple), "procedure": (str, tuple), "trigger": None, "goal": None},
     Prevention: {
         "measure": str,
-        "fault": Fault,
         "off": Mapping,
         "on": Mapping,
         "impact": Impact,
@@ -184,9 +188,16 @@ def _problems(cls: type[Experiment]) -> Iterator[tuple[str, str]]:
             yield f"has no positive number of seconds for its `{name}`", "write a number such as 20.0"
     if issubclass(cls, Scenario):
         yield from _problems_of_scenario(cls)
-    elif isinstance(impact := getattr(cls, "impact", None), Impact) and (impact.read is None) != hasattr(
-        cls, "measured"
-    ):
+    elif issubclass(cls, Prevention):
+        yield from _problems_of_prevention(cls)
+
+
+def _problems_of_prevention(cls: type[Prevention]) -> Iterator[tuple[str, str]]:
+    if not isinstance(cls.fault, Fault | None):
+        yield f"has a {type(cls.fault).__name__} for its `fault`", "see Prevention"
+    elif cls.fault is None and not hasattr(cls, "goal"):
+        yield "has neither a `fault` nor a `goal`", "name the fault, or say what the event must have brought about"
+    if (cls.impact.read is None) != hasattr(cls, "measured"):
         yield "must have just one who tells its impact", "give the Impact a `read`, or the class a `measured`"
 
 

@@ -52,6 +52,26 @@ def test_without_the_measure_the_fault_must_last() -> None:
     assert says(tried(7.0, 1.0, on_more=gone))[0] == "confirmed"  # a measure may end the fault: that is its doing
 
 
+@pytest.mark.parametrize(
+    ("reached", "expected"),
+    [
+        ({}, "confirmed"),
+        ({"off": False}, "inconclusive"),
+        ({"on": None}, "inconclusive"),
+    ],
+)
+def test_without_a_fault_what_does_harm_must_come_about_in_both(reached: dict[str, Any], expected: str) -> None:
+    tape = tried(7.0, 1.0)
+    tape.events = [event for event in tape.events if event["kind"] not in ("undo", "inject", "witness")]
+    name = ""
+    for event in tape.events:
+        if event["kind"] == "arm-start":
+            name, event["fault"], event["fault_name"] = event["name"], None, None
+        if event["kind"] == "state":
+            event["goal"], event["fault"] = reached.get(name, True), None
+    assert says(tape)[0] == expected
+
+
 def test_without_users_there_is_no_impact() -> None:
     assert says(tried(7.0, 1.0, on_more={"requests": 0})) == ("inconclusive", "no user asked for anything meanwhile")
 

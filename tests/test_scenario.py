@@ -101,7 +101,7 @@ def test_a_scenario_without_one_of_these_is_refused(name: str) -> None:
     assert f"TestFrost has no `{name}`; give it one; see Scenario" in refusal(scenario, **{name: None})
 
 
-@pytest.mark.parametrize("name", ["measure", "fault", "off", "on", "impact", "margin", "trigger"])
+@pytest.mark.parametrize("name", ["measure", "off", "on", "impact", "margin", "trigger"])
 def test_a_prevention_without_one_of_these_is_refused(name: str) -> None:
     assert f"TestShelter has no `{name}`" in refusal(prevention, **{name: None})
 
@@ -138,6 +138,12 @@ def test_an_empty_one_is_refused(name: str) -> None:
 )
 def test_what_could_not_work_is_refused(changed: dict[str, Any], said: str) -> None:
     assert f"TestFrost {said}" in refusal(scenario, **changed)
+
+
+def test_a_prevention_without_a_fault_says_what_must_come_about() -> None:
+    assert "has neither a `fault` nor a `goal`" in refusal(prevention, fault=None)
+    assert prevention(fault=None, goal=lambda _: True).fault is None
+    assert "has a str for its `fault`" in refusal(prevention, fault="crack")
 
 
 def test_somebody_must_tell_the_impact_and_only_one() -> None:

@@ -26,14 +26,19 @@ def _of_scenario(history: History, scenario: JsonObject) -> list[Piece]:
 
 
 def _hindered(arm: ArmHistory) -> Piece | None:
-    """Why nothing follows from this arm, if so. With the measure on, the fault may end: that may be its doing."""
+    """Why nothing follows from this arm, if so. With the measure on, the fault may end: that may be its doing.
+
+    Where there is no fault, the event that does harm must have brought about what it should, in both arms alike.
+    """
     measured, ends = arm.of_kind("measure"), arm.of_kind("state", after="end")
-    why = ""
-    if not arm.bitten:
+    why, faultless = "", arm.start["fault"] is None
+    if not faultless and not arm.bitten:
         why = arm.unwitnessed
     elif not (measured and ends):
         why = f"it broke off before the impact was measured with the measure {arm.name}"
-    elif arm.name == "off" and ends[-1]["fault"] is not True:
+    elif faultless and ends[-1]["goal"] is not True:
+        why = f"what was to come about did not, with the measure {arm.name}"
+    elif not faultless and arm.name == "off" and ends[-1]["fault"] is not True:
         why = "without the measure the fault did not last to the end"
     elif not measured[-1]["requests"]:
         why = "no user asked for anything meanwhile"
