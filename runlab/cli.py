@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +15,33 @@ from rich.console import Console
 from rich.table import Table
 
 from runlab import heal as healing
-from runlab import settings
+from runlab import journal, settings
+from runlab.bench import overhead as overheads
+from runlab.bench import stack as stacks
+from runlab.laboratory import scaled_rules
 from runlab.model import LabError
+from runlab.playground import access, stand
+from runlab.playground.inject import Injection
+from runlab.playground.spec import fault as fault_of
+from runlab.reporting.live import LiveLine, real_terminal
 from runlab.reporting.terminal import closing_tables
-from runlab.run import report
+from runlab.run import fresh_id, report
 from runlab.setup.__main__ import CHECKOUT
 from runlab.setup.__main__ import main as set_up
 from runlab.setup.doctor import examine
+from runlab.stack import compose, processes
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+bench = typer.Typer(help="Figures of the lab itself.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 Run = Annotated[Path, typer.Argument(help="a run's folder", show_default=True)]
+Needs = Annotated[
+    list[str] | None,
+    typer.Option("--needs", metavar="CAPABILITY", help="only the optional services that have it; can be repeated"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 LATEST = Path("reports/latest")
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @app.command()
@@ -46,7 +64,7 @@ def doctor() -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def drill(context: typer.Context) -> NoReturn:
-    """Run the quiet and the fault arm of every scenario, first fault and case; further options are pytest's."""
+    """Run a quiet and a fault arm per runbook; further options are pytest's."""
     command = [sys.executable, "-m", "pytest", "scenarios", "--drill", "-q", *context.args]
     os.execv(sys.executable, command)  # noqa: S606 -- pytest in our place, so that signals and status are its own
 
@@ -70,6 +88,96 @@ def heal(run: Run = LATEST) -> None:
     """Revert every fault that a run injected and did not revert, from its journal alone. Can be repeated."""
     for line in healing.heal(run):
         typer.echo(line)
+
+
+@app.command()
+def up(
+    needs: Needs = None,
+    time_scale: Annotated[
+        str | None, typer.Option(metavar="N", help="divide the durations of alert rules by N")
+    ] = None,
+) -> None:
+    """Start the stack alone, show how to reach each server, and end it on Ctrl-C. `runlab inject` acts on it."""
+    lab = _lab() if time_scale is None else _lab().scaled(time_scale)
+    _terminate_like_ctrl_c()
+    described = compose.read(lab.path(lab.stack.compose))
+    console, started = Console(highlight=False), False
+    try:
+        with stand.standing(lab, needs=needs or (), progress=LiveLine(real_terminal())) as (stack, folder):
+            started = True
+            access.write(console, stack, described, lab.console.families)
+            typer.echo(f"\nlogs: {folder}/logs/    up in {stack.start_s:.1f} s; Ctrl-C ends it")
+            stand.stay(stack, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("\nthe stack has ended, and nothing of it is left")
+        raise typer.Exit(0 if started else INTERRUPTED) from None
+
+
+@app.command()
+def inject(
+    fault: Annotated[str, typer.Argument(help="module:Class, e.g. faults.database:IdleInTransaction")],
+    fields: Annotated[list[str] | None, typer.Argument(help="the fault's fields, e.g. table=projects")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="FOLDER", help="the stack's folder in reports/; else the newest")
+    ] = None,
+) -> None:
+    """Inject a fault into the stack of `runlab up`, show what its witness sees, and revert it on Ctrl-C."""
+    wanted = fault_of(fault, fields or ())
+    lab = _lab()
+    _terminate_like_ctrl_c()
+    stack, folder = stand.find(lab.path(lab.stack.reports), run)
+    Injection(wanted, stack, folder, typer.echo).run()
+
+
+@bench.command(name="stack")
+def bench_stack(
+    runs: Annotated[int, typer.Option(min=1, help="how many times")] = 5, needs: Needs = None, as_json: AsJson = False
+) -> None:
+    """Measure how long the stack takes to start, reset and stop, and the memory that each service holds."""
+    lab = _lab()
+    _terminate_like_ctrl_c()
+    stand.check_needs(lab, needs or ())
+    live = LiveLine(real_terminal() if not as_json else sys.stderr)
+
+    def start(logs: Path) -> processes.ProcessStack:
+        return processes.start(
+            lab.path(lab.stack.compose),
+            reports=logs,
+            run_id=fresh_id(),
+            time_scale=lab.time_scale,
+            rules=scaled_rules(lab.time_scale),
+            needs=needs,
+            progress=live,
+        )
+
+    def say(what: str) -> None:
+        live.arm = what
+
+    figures = stacks.measure(start, runs, say)
+    if as_json:
+        typer.echo(json.dumps(figures.as_data(), indent=2))
+        return
+    console = Console(highlight=False)
+    for table in stacks.tables(figures):
+        console.print(table)
+
+
+@bench.command(name="overhead")
+def bench_overhead(run: Run = LATEST, as_json: AsJson = False) -> None:
+    """Show where the time of a run went: what had to be waited for, and what is the lab's own."""
+    found = overheads.measure(journal.read(run / "journal"))
+    if as_json:
+        typer.echo(json.dumps(found.as_data(), indent=2))
+    else:
+        Console(highlight=False).print(overheads.table(found))
+
+
+def _lab() -> settings.Settings:
+    return settings.load(Path("lab.toml"))
+
+
+def _terminate_like_ctrl_c() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _min_executed() -> int:

@@ -7,21 +7,21 @@ output. What a definition returns as facts can only be cut out of such an output
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from runlab import curl, sqltext
+from runlab import curl, mariadb, psql, sqltext, tables
 from runlab.journal import Journal
 from runlab.model import Claim, CommandResult, Json, JsonObject, Stack
 from runlab.settings import ConsoleSettings, Family
-from runlab.sqltext import NO_TEXT, RefusedError
+from runlab.sqltext import NO_TEXT, Client, Login, RefusedError
 
-PSQL, CURL = "psql", "curl"
+CURL = "curl"
+CLIENTS: Mapping[str, Client] = {"psql": psql, "mariadb": mariadb}
+"""The programs that SQL is run by."""
 _SHELL = re.compile(r"[;&|<>`$\r\n]")
 _PLACEHOLDER = re.compile(r"<([a-z_]+)>")
 _LONGEST = 20_000
@@ -55,75 +55,101 @@ class Facts:
 
 @dataclass(frozen=True)
 class Output:
-    """What one command printed, and the journal line that holds it."""
+    """What a command printed, each time that it was run, and the journal line that holds it.
 
-    result: CommandResult
-    evidence: str
+    Facts are cut out of all of it, each value with the line of its own run.
+    """
+
+    runs: tuple[tuple[CommandResult, str], ...]
+    """(result, evidence) pairs, one for each value that the command was run for"""
+
+    @property
+    def result(self) -> CommandResult:
+        """How the last run ended."""
+        return self.runs[-1][0]
+
+    @property
+    def evidence(self) -> str:
+        """The journal line of the last run."""
+        return self.runs[-1][1]
 
     @property
     def ok(self) -> bool:
-        return self.result.status == 0
+        """Whether every run succeeded."""
+        return all(result.status == 0 for result, _ in self.runs)
 
     def column(self, name: str) -> Found:
-        """The column `name` of a CSV output with a header line. Raises LookupError when there is none."""
-        rows = csv.DictReader(io.StringIO(self.result.stdout))
-        if name not in (rows.fieldnames or ()):
-            raise LookupError(f"the output has no column {name}, only {', '.join(rows.fieldnames or ()) or 'nothing'}")
-        return self._found([row[name] for row in rows if row[name]], f"column {name}")
+        """The column `name` of a table with a header; nulls and empty values are left out.
+
+        Raises LookupError when a run printed no such column.
+        """
+        return self._found(lambda result: _column(result, name), f"column {name}")
 
     def lines(self) -> Found:
         """Each line that is not blank, stripped."""
-        return self._found([line.strip() for line in self.result.stdout.splitlines() if line.strip()], "line")
+        return self._found(lambda r: [line.strip() for line in r.stdout.splitlines() if line.strip()], "line")
 
     def group(self, pattern: str) -> Found:
         """What the first group of `pattern` matched, for every match."""
-        return self._found([match[1] for match in re.finditer(pattern, self.result.stdout)], f"group of {pattern}")
+        return self._found(lambda r: [match[1] for match in re.finditer(pattern, r.stdout)], f"group of {pattern}")
 
-    def _found(self, values: Sequence[str], how: str) -> Found:
-        return Found(tuple((value, self.evidence) for value in values), how)
+    def _found(self, cut: Callable[[CommandResult], Sequence[str]], how: str) -> Found:
+        return Found(tuple((value, evidence) for result, evidence in self.runs for value in cut(result)), how)
+
+
+def _column(result: CommandResult, name: str) -> list[str]:
+    names, rows = tables.read(result.argv[0], result.stdout)
+    if name not in names:
+        raise LookupError(f"the output has no column {name}, only {', '.join(names) or 'nothing'}")
+    return [row[name] for row in rows if row.get(name)]
 
 
 class Operator:
     """The person on call, for one step: runs commands, and nothing else. Made anew for each sentence."""
 
-    def __init__(self, stack: Stack, journal: Journal, settings: ConsoleSettings, claim: Claim) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        journal: Journal,
+        settings: ConsoleSettings,
+        claim: Claim,
+        alert: Mapping[str, str] | None = None,
+    ) -> None:
         self._stack, self._journal, self._settings, self._claim = stack, journal, settings, claim
+        self.alert: Mapping[str, str] = dict(alert or {})
+        """The labels of the first alert of the runbook that was delivered in this arm; empty when none was."""
         self.refused: str | None = None
         """Why the last command that was not allowed was not run; None when all were."""
 
-    def sql(self, query: str, *, each: Mapping[str, Found] | None = None) -> Output:
-        """Run SQL by `psql` as the on-call role and return its output as CSV.
+    def sql(
+        self,
+        query: str,
+        *,
+        family: str = "psql",
+        each: Mapping[str, Found] | None = None,
+        blanks: Sequence[Found] = (),
+    ) -> Output:
+        """Run SQL by a family of lab.toml, as its role, and return the table that its program printed.
 
-        With `each` the query is run once for every value, its bare word of that name replaced by the value; the last
-        output is returned. No values: nothing runs, and LookupError is raised. RefusedError: not allowed.
+        With `each` the query is run once for every value, its bare word of that name replaced by the value. Each `...`
+        of the query is replaced, in order, by the first value of that one of `blanks`, as a quoted name. Without a
+        value nothing runs, and LookupError is raised. RefusedError: not allowed.
         """
-        family = self._family(PSQL, query)
-        self._guarded(query, lambda: sqltext.check(query, family.statements))
-        queries = [query]
-        if each is not None:
-            queries = self._guarded(query, lambda: [sqltext.fill(query, values) for values in _each(each)])
-        for filled in queries:
-            self._guarded(query, lambda filled=filled: sqltext.check(filled, family.statements))  # type: ignore[misc]
-        outputs = [
-            self._run(
-                family,
-                query,
-                (PSQL, "-X", "--csv", "-c", text),
-                {
-                    # a query whose psql was killed at the time limit ends too
-                    "PGOPTIONS": "-c client_connection_check_interval=500ms",
-                    "PGHOST": self._stack.host(family.service),
-                    "PGDATABASE": family.database,
-                    "PGUSER": family.role,
-                    "PGPASSWORD": self._stack.secret(family.password),
-                    "PGAPPNAME": "operator",
-                    "PGCONNECT_TIMEOUT": "5",
-                },
-                as_whom=f"role {family.role}",
-            )
-            for text in queries
-        ]
-        return outputs[-1]
+        allowed = self._family(family, query)
+        client = CLIENTS.get(allowed.tool or family)
+        if client is None:
+            self._refuse(query, f"{family} runs no SQL")
+        texts = self._guarded(query, lambda: _texts(query, client, allowed.statements, each, blanks))
+        self._ensure_there([allowed.service], query)
+        login = Login(
+            host=self._stack.host(allowed.service),
+            database=allowed.database,
+            role=allowed.role,
+            password=self._stack.secret(allowed.password),
+            time_limit_s=self._settings.time_limit_s,
+        )
+        commands = [client.command(text, login) for text in texts]
+        return self._run(allowed, query, commands, as_whom=f"role {allowed.role}")
 
     def run(self, command: str, *, each: Mapping[str, Found] | None = None) -> Output:
         """Run a command line that holds no shell syntax; `<name>` is filled from `each`, one run for each value.
@@ -133,20 +159,22 @@ class Operator:
         """
         words = self._guarded(command, lambda: _words(command))
         family = self._family(words[0], command)
-        if words[0] == PSQL:
-            self._refuse(command, "psql is run for SQL alone, without options of its own")
+        if family.tool or words[0] in CLIENTS:
+            self._refuse(command, f"{words[0]} is run for SQL alone, without options of its own")
         runs = self._guarded(
             command, lambda: [_filled(words, values) for values in ([{}] if each is None else _each(each))]
         )
-        complete = self._guarded(command, lambda: [self._reaching(family, argv) for argv in runs])
-        return [self._run(family, command, argv, {}, as_whom="") for argv in complete][-1]
+        complete = [self._reaching(family, argv, command) for argv in runs]
+        return self._run(family, command, [(argv, {}) for argv in complete], as_whom="")
 
-    def _reaching(self, family: Family, argv: Sequence[str]) -> Sequence[str]:
+    def _reaching(self, family: Family, argv: Sequence[str], command: str) -> Sequence[str]:
         """The command with curl's own options that lead a service's name to its address; others are as they were."""
         if argv[0] != CURL:
             return argv
         leading = ["-q"]  # first of all: without the options that a file in its home may hold
-        for name, port in curl.endpoints(argv[1:], family.services):
+        endpoints = self._guarded(command, lambda: curl.endpoints(argv[1:], family.services))
+        self._ensure_there([name for name, _ in endpoints], command)
+        for name, port in endpoints:
             leading += ["--connect-to", f"{name}:{port}:{self._stack.host(name)}:{port}"]
         return [CURL, *leading, *argv[1:]]
 
@@ -156,27 +184,41 @@ class Operator:
             self._refuse(command, f"{name} is not among the families that lab.toml allows")
         return family
 
+    def _ensure_there(self, services: Collection[str], command: str) -> None:
+        """Refuse a command for a service that was not started: that it fails would say nothing of the sentence."""
+        for name in services:
+            if name not in self._stack.log_files():
+                self._refuse(command, f"{name} is not among the services that this run started")
+
     def _run(
-        self, family: Family, printed: str, argv: Sequence[str], environment: Mapping[str, str], *, as_whom: str
+        self,
+        family: Family,
+        printed: str,
+        commands: Sequence[tuple[Sequence[str], Mapping[str, str]]],
+        *,
+        as_whom: str,
     ) -> Output:
+        return Output(tuple(self._run_one(family, printed, *command, as_whom=as_whom) for command in commands))
+
+    def _run_one(
+        self, family: Family, printed: str, argv: Sequence[str], environment: Mapping[str, str], *, as_whom: str
+    ) -> tuple[CommandResult, str]:
         result = self._stack.execute(
             argv, account=family.account, environment=environment, time_limit_s=self._settings.time_limit_s
         )
-        return Output(
-            result,
-            self._write(
-                printed,
-                argv=list(result.argv),
-                account=family.account,
-                host="operator",
-                role=as_whom,
-                status=result.status,
-                stdout=result.stdout,
-                stderr=result.stderr,
-                seconds=round(result.seconds, 4),
-                refused=None,
-            ),
+        evidence = self._write(
+            printed,
+            argv=list(result.argv),
+            account=family.account,
+            host="operator",
+            role=as_whom,
+            status=result.status,
+            stdout=result.stdout,
+            stderr=result.stderr,
+            seconds=round(result.seconds, 4),
+            refused=None,
         )
+        return result, evidence
 
     def _guarded(self, command: str, check: Callable[[], T]) -> T:
         """What `check` answers; a refusal goes to the journal first."""
@@ -205,6 +247,23 @@ class Operator:
         """Journal a command: `printed` is the runbook's own text of it, or null when the tool is ours."""
         own = command if any(part.text == command for part in self._claim.parts) else None
         return self._journal.write("command", claim=self._claim.id, printed=own, **data)
+
+
+def _texts(
+    query: str, client: Client, allowed: Collection[str], each: Mapping[str, Found] | None, blanks: Sequence[Found]
+) -> list[str]:
+    """The query as it is to be run, once for each value; all are checked before the first is run.
+
+    Raises RefusedError for what is not allowed, also where there is no value, and else LookupError where there is none.
+    """
+    client.check(sqltext.named(query, ["name"] * len(blanks), client.quoted), allowed)
+    if not all(found.values for found in blanks):
+        raise LookupError(f"no name was found for a {sqltext.BLANK}, so there is nothing to run this for")
+    text = sqltext.named(query, [next(iter(found)) for found in blanks], client.quoted)
+    texts = [text] if each is None else [client.fill(text, values) for values in _each(each)]
+    for complete in texts:
+        client.check(complete, allowed)
+    return texts
 
 
 def _each(each: Mapping[str, Found]) -> list[dict[str, Json]]:

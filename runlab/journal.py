@@ -19,7 +19,7 @@ next one), or null between arms. `worker:seq` names a line as evidence.
 | trigger | what |
 | premise | facts: {what the procedure takes for granted: whether it is so} |
 | hop | alert, hop (scraped, pending, firing, delivered, resolved), detail |
-| signal | claim, name, signal_kind (alert, signature, symptom), by, detail |
+| signal | claim, name, signal_kind (alert, signature, symptom), by, detail; of an alert also labels {name: value}, as they were delivered |
 | source | claim, name, answers, exists, fresh, detail; written when the arm's window is closed |
 | step-start | claim, role, place |
 | command | claim, printed (as the runbook has it, or null when the tool is ours), argv (one word: what was refused), account, host, role, status (null: ended at its time limit), stdout, stderr, seconds, refused (why it was not run, or null) |

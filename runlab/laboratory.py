@@ -57,8 +57,9 @@ def scaled_rules(scale: float) -> Callable[[str, str], str]:
 
 def alert_floors(settings: Settings, runbooks: Mapping[str, Runbook], scale: float) -> dict[str, float]:
     """Seconds that the slowest alert of each runbook has to wait by its rule's own durations, divided by `scale`."""
-    folder = settings.path(settings.stack.compose).parent / "prometheus" / "rules"
-    rules = [scaled_rules(scale)(file.read_text(encoding="utf-8"), str(file)) for file in sorted(folder.glob("*.yml"))]
+    shipped = settings.path(settings.stack.compose).parent / "prometheus" / "rules"
+    files = [file for folder in (shipped, settings.rules) if folder for file in sorted(folder.glob("*.yml"))]
+    rules = [scaled_rules(scale)(file.read_text(encoding="utf-8"), str(file)) for file in files]
     floors: dict[str, float] = {}
     for name, book in runbooks.items():
         alerts = {p.text for claim in book.of_kind("detect") for p in claim.parts if p.kind == "alert"}

@@ -22,6 +22,7 @@ from runlab.journal import Journal
 from runlab.laboratory import Laboratory
 from runlab.model import LabError, Signal, Stack, Watcher
 from runlab.plan import ARMS, Plan, specs
+from runlab.playground.keep import NoTerminalError, Terminal, hold
 from runlab.reporting.live import LiveLine, real_terminal
 from runlab.reporting.terminal import before_tests, closing_tables
 from runlab.run import Run
@@ -40,6 +41,8 @@ UNUSABLE = 2
 RUN = pytest.StashKey[Run]()
 TABLES = pytest.StashKey[list[Any]]()
 OUTCOME = pytest.StashKey[tuple[str, str]]()
+TERMINAL = pytest.StashKey[Terminal]()
+"""Where --keep is to hold a failed test's stack; there until it has."""
 
 
 class Hooks:
@@ -62,6 +65,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--runbooks", metavar="PATH", help="a file or folder of runbooks, instead of lab.toml's")
     group.addoption("--time-scale", metavar="N", help="divide the durations of alert rules by N")
     group.addoption("--drill", action="store_true", help="only a quiet and a fault arm per runbook")
+    group.addoption(
+        "--keep",
+        action="store_true",
+        help="hold the stack of the first failed test, its fault in effect, until Ctrl-D; then go on with the tests "
+        "that are left (with -x: to the report). Ctrl-C ends the run. Needs a terminal",
+    )
 
 
 # -------------------------------------------------------------------------------------------------- collection
@@ -178,6 +187,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         _give_up(error)
     lacking = [{"scenario": s["scenario"], "needs": s["lacks"]} for s in plan["scenarios"] if s["lacks"]]
     _console(config).print(before_tests(plan, claims=run.plan.claims_event(), unplanned=lacking))
+    if config.getoption("keep"):
+        try:
+            config.stash[TERMINAL] = Terminal()
+        except NoTerminalError as error:
+            _console(config).print(f"--keep: {error}, so nothing will be kept", markup=False)
 
 
 def _watchers(
@@ -220,7 +234,22 @@ def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]
     conduct = Conduct(**{name: fill(getattr(experiment, name, lambda: True)) for name in CONDUCT})
     running = Arm(laboratory, spec, conduct)
     yield running
-    running.close(*request.node.stash.get(OUTCOME, ("error", "it was broken off")))
+    try:
+        _keep(request, running)
+    finally:
+        running.close(*request.node.stash.get(OUTCOME, ("error", "it was broken off")))
+
+
+def _keep(request: pytest.FixtureRequest, running: Arm) -> None:
+    """With --keep, hold the stack of the first failed test as the test left it."""
+    outcome, message = request.node.stash.get(OUTCOME, ("", ""))
+    terminal = request.config.stash.get(TERMINAL, None)
+    if terminal is None or outcome != "failed":
+        return
+    del request.config.stash[TERMINAL]
+    run = request.config.stash[RUN]
+    if not hold(terminal, run, running, message):
+        request.session.shouldstop = "--keep: it was Ctrl-C, or the stack has ended"
 
 
 @pytest.hookimpl(wrapper=True)

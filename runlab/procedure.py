@@ -64,7 +64,7 @@ class Procedure:
         missing = [name for name in match.definition.fills if name not in fills or not fills[name].values]
         if missing:
             return f"no earlier step found any {', '.join(missing)}", {}
-        operator = Operator(self._lab.stack, self._lab.journal, self._lab.console, claim)
+        operator = Operator(self._lab.stack, self._lab.journal, self._lab.console, claim, self._alert())
         try:
             answer = match.definition.function(operator, **match.arguments, **fills)
         except RefusedError:
@@ -79,6 +79,18 @@ class Procedure:
         if not isinstance(answer, Facts):
             return f"TypeError: the definition returned {type(answer).__name__}, not Facts", {}
         return None, answer.found
+
+    def _alert(self) -> Mapping[str, str]:
+        """The labels of the first alert of this runbook that was delivered in this arm, as the journal has them."""
+        ours = f"{self._book.id}/"
+        return next(
+            (
+                event["labels"]
+                for event in self._lab.journal.of_arm()
+                if event["kind"] == "signal" and "labels" in event and event["claim"].startswith(ours)
+            ),
+            {},
+        )
 
     def _state_after(self, match: Match, *, ran: bool) -> State:
         """The state once what the sentence promises has come about, or its time is over."""

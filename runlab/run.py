@@ -76,12 +76,14 @@ class Run:
             run_id=self.id,
             time_scale=self.settings.time_scale,
             rules=scaled_rules(self.settings.time_scale),
+            own_rules=self.settings.rules,
+            needs=self.plan.needs,
             progress=self.live,
         )
         about = stack.environment()
         self._journal.write("stack", control=str(stack.control), services=about["services"])
         self._journal.write("environment", environment=_environment(about, self.settings.time_scale))
-        plan = self.plan.plan_event(self.arms, stack.capabilities)
+        plan = self.plan.plan_event(self.arms, stack.available)
         self._journal.write("plan", **plan)
         self.laboratory = Laboratory(
             stack=stack,
@@ -127,6 +129,8 @@ def _environment(about: JsonObject, time_scale: float) -> JsonObject:
         "versions": {name: service["version"] for name, service in about["services"].items()},
         "time_scale": time_scale,
         "capabilities": about["capabilities"],
+        "missing": about["missing"],
+        "ready_s": about["ready_s"],
         "start_s": about["start_s"],
     }
 

@@ -22,11 +22,14 @@ class _Strict(BaseModel):
 class Family(_Strict):
     """A command that the operator may run, and as whom.
 
-    `statements` limits SQL to these kinds; `services` limits URLs to these services of the stack.
+    A family is called by the name of its program. Several that run SQL by one program, each with a role of its own,
+    have names of their own, and the program's is their `tool`. `statements` limits SQL to these kinds; `services`
+    limits URLs to these services of the stack.
     """
 
+    tool: Literal["", "psql", "mariadb"] = ""
     account: Literal["operator", "service"] = "operator"
-    statements: tuple[Literal["select", "explain"], ...] = ()
+    statements: tuple[Literal["select", "explain", "show", "kill", "alter table drop column"], ...] = ()
     services: tuple[str, ...] = ()
     service: str = ""
     database: str = ""
@@ -41,10 +44,21 @@ class ConsoleSettings(_Strict):
     families: dict[str, Family] = Field(default_factory=dict)
 
 
-class StackSettings(_Strict):
-    """Where the description of the services lies and where runs write, relative to lab.toml."""
+def shipped_compose() -> Path:
+    """compose.yaml of the platform that comes with the lab: in the wheel, or in this checkout."""
+    package = Path(__file__).parent
+    shipped = package / "platform" / "compose" / "compose.yaml"
+    return shipped if shipped.exists() else package.parent / "compose" / "compose.yaml"
 
-    compose: Path = Path("compose/compose.yaml")
+
+class StackSettings(_Strict):
+    """Where the description of the services lies and where runs write, relative to lab.toml.
+
+    Without `compose` it is the platform that comes with the lab. `rules` is a folder of further alert rules.
+    """
+
+    compose: Path = Field(default_factory=shipped_compose)
+    rules: Path | None = None
     reports: Path = Path("reports")
 
 
@@ -60,6 +74,18 @@ class Settings(_Strict):
 
     def path(self, relative: Path) -> Path:
         return self.file.parent / relative
+
+    @property
+    def rules(self) -> Path | None:
+        """The team's own folder of alert rules, None where it names none. LabError when no rules are in it."""
+        if self.stack.rules is None:
+            return None
+        folder = self.path(self.stack.rules)
+        if not any(folder.glob("*.yml")):
+            line = _line_of(["stack", "rules"], self.file.read_text(encoding="utf-8"))
+            where = f"{self.file}:{line}"
+            raise LabError(f"no rules (*.yml) in {folder}", where=where, mend="add some, or leave it out")
+        return folder
 
     def scaled(self, time_scale: str) -> Settings:
         """These settings with the time scale that the command line gives. Raises LabError when it is none."""

@@ -1,112 +1,110 @@
-"""What a runbook's SQL is, by PostgreSQL's own grammar: which kinds of statements, and where its placeholders stand."""
+"""What all SQL of a runbook has in common; psql.py and mariadb.py know their server's own grammar and client.
+
+SQL and the values filled into it come from whoever wrote the text or runs the server, and are not trusted.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-
-import pglast
-from pglast import ast
-from pglast.visitors import Ancestor, Visitor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from runlab.model import Json
 
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that no text has, and that other programs may take for its end."""
+WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+BLANK = "..."
+"""Where a printed command leaves a name to its reader: ALTER TABLE ... DROP COLUMN ..."""
 
-_KINDS = {ast.SelectStmt: "select", ast.ExplainStmt: "explain"}
-_WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.IntoClause, ast.LockingClause)
 _LONGEST = 20_000
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 class RefusedError(Exception):
     """This command is not one that the operator may run; the message says why."""
 
 
-class _Writes(Visitor):
-    """Finds what changes data, or locks rows, inside a statement that begins like a harmless one."""
+@dataclass(frozen=True)
+class Login:
+    """To which server, as whom, and after how many seconds at the latest the server is to end a query of ours."""
 
-    def __init__(self) -> None:
-        self.found: str | None = None
-
-    def visit(self, ancestors: Ancestor, node: ast.Node) -> None:  # noqa: ARG002 -- pglast's own signature
-        if isinstance(node, _WRITES):
-            self.found = type(node).__name__.removesuffix("Stmt").removesuffix("Clause").upper()
-
-
-class _Columns(Visitor):
-    """Finds bare column references of the wanted names, each with its offset in characters."""
-
-    def __init__(self, wanted: Collection[str]) -> None:
-        self.wanted, self.found = wanted, list[tuple[int, str]]()
-
-    def visit_ColumnRef(self, ancestors: Ancestor, node: ast.ColumnRef) -> None:  # noqa: ARG002, N802
-        fields = node.fields or ()
-        if len(fields) == 1 and isinstance(fields[0], ast.String) and fields[0].sval in self.wanted:
-            self.found.append((int(node.location or 0), str(fields[0].sval)))
+    host: str
+    database: str
+    role: str
+    password: str
+    time_limit_s: float
 
 
-def check(query: str, allowed: Collection[str]) -> None:
-    """Raise RefusedError unless every statement of `query` is of an allowed kind, changes no data and locks no row.
+class Client(Protocol):
+    """A server's client program, and the grammar of its SQL."""
 
-    What the functions that it calls may do is decided by the role's rights on the server, not here.
-    """
-    for statement in _parse(query):
-        kind = _KINDS.get(type(statement))
-        if kind not in allowed:
-            name = type(statement).__name__.removesuffix("Stmt").upper()
-            raise RefusedError(f"{name} is not among the statements that lab.toml allows ({', '.join(allowed)})")
-        writes = _Writes()
-        writes(statement)
-        if writes.found:
-            raise RefusedError(f"it contains {writes.found}")
+    def check(self, query: str, allowed: Collection[str]) -> None:
+        """Raise RefusedError unless every statement of `query` is of an allowed kind, and changes nothing else.
 
+        What the functions that it calls may do is decided by the role's rights on the server, not here.
+        """
+        ...
 
-def fill(query: str, values: Mapping[str, Json]) -> str:
-    """Replace each bare word of `query` that names one of `values` by that value as an SQL literal.
+    def fill(self, query: str, values: Mapping[str, Json]) -> str:
+        """Replace each bare word of `query` that names one of `values` by that value, which stays one literal.
 
-    `SELECT pg_terminate_backend(pid);` with {"pid": 11} gives `SELECT pg_terminate_backend(11);`. Words inside
-    strings, quoted names, and qualified ones such as `a.pid`, stay. A value comes from a server's output and is not
-    trusted: it stays one literal. Raises RefusedError when a value's name does not occur.
-    """
-    columns = _Columns(values)
-    for statement in _parse(query):
-        columns(statement)
-    places = [(at, name) for at, name in columns.found if query[at : at + len(name)].lower() == name]
-    missing = sorted(set(values) - {name for _, name in places})
-    if missing:
-        raise RefusedError(f"it has no place for {', '.join(missing)}")
-    for at, name in sorted(places, reverse=True):
-        query = query[:at] + _literal(values[name]) + query[at + len(name) :]
-    return query
+        Words inside strings, quoted names, and qualified ones such as `a.pid`, stay. Raises RefusedError when a
+        value's name does not occur.
+        """
+        ...
+
+    def quoted(self, name: str) -> str:
+        """A plain name as this server quotes it."""
+        ...
+
+    def command(self, query: str, login: Login) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Arguments and environment that run `query`; the password is in the environment alone."""
+        ...
 
 
-def _literal(value: Json) -> str:
-    """A number as it stands if it is unsigned (`- -5` would begin a comment), all else as a string constant.
-
-    One that holds a backslash is written so that it means the same whatever standard_conforming_strings is.
-    """
-    text = str(value)
-    if NO_TEXT.search(text):
-        raise RefusedError("a value for it holds characters that are no text")
-    if _WHOLE_NUMBER.fullmatch(text):
-        return text
-    quoted = "'" + text.replace("'", "''") + "'"
-    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
-
-
-def _parse(query: str) -> list[ast.Node]:
+def ensure_text(query: str) -> None:
+    """Raise RefusedError for what is too long, or no text."""
     if len(query) > _LONGEST:
         raise RefusedError(f"it is longer than {_LONGEST} characters")
     if NO_TEXT.search(query):
         raise RefusedError("it holds characters that are no text")
-    if query.lstrip().startswith("\\"):
-        raise RefusedError("a meta-command of psql, not SQL")
-    try:
-        statements = [raw.stmt for raw in pglast.parse_sql(query) if raw.stmt is not None]
-    except (pglast.parser.ParseError, RecursionError) as error:
-        raise RefusedError(f"not SQL that PostgreSQL can parse: {error}") from None
-    if not statements:
-        raise RefusedError("no statement in it")
-    return statements
+
+
+def not_allowed(name: str, allowed: Collection[str]) -> RefusedError:
+    return RefusedError(f"{name} is not among the statements that lab.toml allows ({', '.join(allowed)})")
+
+
+def named(query: str, names: Sequence[str], quoted: Callable[[str], str]) -> str:
+    """Put a quoted name in each `...` of `query`, in order.
+
+    Raises RefusedError when there are more or fewer of them, and for what is not letters, digits and underscores.
+    """
+    if not names:
+        return query
+    first, *others = query.split(BLANK)
+    if len(others) != len(names):
+        raise RefusedError(f"it leaves {len(others)} names open as {BLANK}, and {len(names)} are given")
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise RefusedError(f"{name!r} for a {BLANK} is no plain name")
+    return first + "".join(quoted(name) + after for name, after in zip(names, others, strict=True))
+
+
+def spliced(
+    query: str, places: Iterable[tuple[int, str]], values: Mapping[str, Json], literal: Callable[[str], str]
+) -> str:
+    """Replace the word at each place (offset, name) by its value as `literal` writes it.
+
+    Raises RefusedError when one of `values` has no place, or is no text.
+    """
+    found = sorted(places, reverse=True)
+    if missing := sorted(set(values) - {name for _, name in found}):
+        raise RefusedError(f"it has no place for {', '.join(missing)}")
+    for at, name in found:
+        value = str(values[name])
+        if NO_TEXT.search(value):
+            raise RefusedError("a value for it holds characters that are no text")
+        query = query[:at] + literal(value) + query[at + len(name) :]
+    return query

@@ -4,7 +4,25 @@ from runlab.console import Facts
 from runlab.model import PromQL, UsersSay
 from runlab.steps import acts, finds, signal
 
-PIPELINE = "http://pipeline:8080/deployment"
+PIPELINE = "http://pipeline:8080"
+
+STRUCTURE = (
+    "SELECT concat(table_name, '.', column_name) AS name FROM information_schema.columns"
+    " WHERE table_schema IN ('public', 'platform')"
+)
+
+
+def client(operator):
+    """The family of commands for the database that the alert names; PostgreSQL's where it names none."""
+    return {"mariadb": "mariadb"}.get(operator.alert.get("database"), "psql")
+
+
+def by_product(operator, on_postgresql, on_mariadb):
+    """Of two commands the one for the database that the alert names."""
+    return on_mariadb if client(operator) == "mariadb" else on_postgresql
+
+
+# ---------------------------------------------------------------------------------------------- immediate actions
 
 
 @acts(
@@ -17,35 +35,127 @@ PIPELINE = "http://pipeline:8080/deployment"
     promises={"deployment": "stopped"},
 )
 def stop_the_deployment(operator):
-    operator.run(f"curl -fsS -X POST {PIPELINE}/stop")
+    operator.run(f"curl -fsS -X POST {PIPELINE}/deployment/stop")
 
 
 @finds("Check the {:code} or {table:code} table to see which migration applied last.")
 @finds("See in {table:code} (with Prisma: {:code}) which migration went through last.")
 def last_migration(operator, table):
-    return Facts(revision=operator.sql(f"SELECT version_num FROM {table}").column("version_num"))
+    version = operator.sql(f"SELECT version_num FROM {table}", family=client(operator))
+    return Facts(revision=version.column("version_num"))
 
 
 @finds("Use database CLI ({:code}, {:code}) to inspect the actual table structure.", lists=True)
-@finds("Look with the server's own client, {:code} or {:code}, at what the table is really made of.", lists=True)
+@finds(
+    "Look with the server's own client, {:code} or {:code}, at what the tables are really made of,"
+    " and beside it at what the script changes.",
+    lists=True,
+)
 def table_structure(operator):
-    columns = operator.sql("SELECT column_name FROM information_schema.columns WHERE table_name = 'projects'")
-    return Facts(column=columns.column("column_name"))
+    """The structure as it is, and from the script's own SQL the columns that it adds."""
+    structure = operator.sql(STRUCTURE, family=client(operator))
+    script = operator.run(f"curl -fsS {PIPELINE}/deployment/sql")
+    return Facts(
+        structure=structure.column("name"),
+        altered=script.group(r"ALTER TABLE (\w+) ADD COLUMN"),
+        added=script.group(r"ALTER TABLE \w+ ADD COLUMN (\w+)"),
+    )
+
+
+# ------------------------------------------------------------------------------------------- A: was rolled back
+
+
+@acts(
+    "Fix the migration script (e.g., provide a default value for new non-null columns).",
+    promises={"edition": "fixed"},
+)
+@acts(
+    "Mend the script, for example with a default for the new column that may not be null.",
+    promises={"edition": "fixed"},
+)
+def mend_the_script(operator):
+    operator.run(f"curl -fsS -X POST {PIPELINE}/deployment/fix")
+
+
+@acts("Re-run the migration in a staging environment first.", promises={"rehearsal": "passed"}, within_s=10.0)
+@acts("Try it in staging, on a copy of production's data.", promises={"rehearsal": "passed"}, within_s=10.0)
+def try_in_staging(operator):
+    operator.run(f"curl -fsS -X POST {PIPELINE}/rehearsal")
+
+
+@acts("Retry deployment.", promises={"goal": True}, within_s=15.0)
+@acts("Deploy once more.", promises={"goal": True}, within_s=15.0)
+def deploy_again(operator):
+    operator.run(f"curl -fsS -X POST {PIPELINE}/deployment/retry")
+
+
+# ------------------------------------------------------------------------------------------ B: applied in part
+
+
+@acts(
+    "Manually reverse the partial changes (e.g., {command:code}).",
+    fills=("altered", "added"),
+    promises={"schema": "as before"},
+)
+@acts(
+    "Take back by hand what was applied, for example by {command:code}.",
+    fills=("altered", "added"),
+    promises={"schema": "as before"},
+)
+def reverse_the_changes(operator, command, altered, added):
+    operator.sql(command, family=by_product(operator, "psql-owner", "mariadb-owner"), blanks=(altered, added))
+
+
+@acts("Mark the migration as failed in the tracking table if necessary.", promises={"revision": "0001_baseline"})
+def mark_as_failed(operator):
+    """With Alembic: say that the schema stands where it stood before the migration."""
+    operator.run(f"curl -fsS -X POST {PIPELINE}/deployment/stamp/0001_baseline")
+
+
+@finds(
+    "Make sure that {table:code} still names the migration before it, as it does unless someone stamped it;"
+    " a tool that notes failures (Prisma) has to be told."
+)
+def tracking_table(operator, table):
+    return last_migration(operator, table)
+
+
+@acts("Fix the script and retry.", promises={"goal": True}, within_s=15.0)
+@acts("Mend the script and start again.", promises={"goal": True}, within_s=15.0)
+def mend_and_start_again(operator):
+    mend_the_script(operator)
+    deploy_again(operator)
+
+
+# --------------------------------------------------------------------------------------------- C: lock time-out
 
 
 @finds("Identify blocking queries: {query:code}")
+def waiting_sessions(operator, query):
+    return Facts(pid=operator.sql(query, family=client(operator)).column("pid"))
+
+
 @finds(
-    "List who holds a lock on the migration's table (here {:code}) and has done so for more than a second,"
-    " the oldest first: {query:code}"
+    "List who has held a lock on the migration's table (here {:code}) for more than a second, the oldest first:"
+    " on PostgreSQL {on_postgresql:code}, on MariaDB {on_mariadb:code}"
 )
-def blocking_sessions(operator, query):
-    return Facts(pid=operator.sql(query).column("pid"))
+def lock_holders(operator, on_postgresql, on_mariadb):
+    return waiting_sessions(operator, by_product(operator, on_postgresql, on_mariadb))
 
 
 @acts("Kill blocking sessions if safe and necessary: {command:code}", fills=("pid",), promises={"fault": False})
-@acts("End each of these sessions, if its work may be lost: {command:code}", fills=("pid",), promises={"fault": False})
 def kill_sessions(operator, command, pid):
-    operator.sql(command, each={"pid": pid})
+    operator.sql(command, family=client(operator), each={"pid": pid})
+
+
+@acts(
+    "End each of these sessions, if its work may be lost: on PostgreSQL {on_postgresql:code},"
+    " on MariaDB {on_mariadb:code}",
+    fills=("pid",),
+    promises={"fault": False},
+)
+def end_sessions(operator, on_postgresql, on_mariadb, pid):
+    kill_sessions(operator, by_product(operator, on_postgresql, on_mariadb), pid)
 
 
 @acts(
@@ -60,7 +170,7 @@ def kill_sessions(operator, command, pid):
 )
 def retry_migration(operator):
     """Under full traffic, which is the harder case."""
-    operator.run(f"curl -fsS -X POST {PIPELINE}/retry")
+    deploy_again(operator)
 
 
 # ---------------------------------------------------------------------------------------------------- symptoms
@@ -82,7 +192,7 @@ def deployment_stalls():
 @signal("Application may fail to start if schema is inconsistent with code.")
 @signal("A release whose code does not fit the schema may not come up.")
 def application_fails_to_start():
-    return PromQL('max_over_time(up{job="api"}[5m]) == 0')
+    return PromQL('deploy_step_failed{step="release"} == 1')
 
 
 @signal("Potential data unavailability if locking persists.")

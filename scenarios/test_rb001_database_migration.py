@@ -1,7 +1,10 @@
 """RB-001 Database migration failures: what breaks, and what prevents it."""
 
-from faults.database import IdleInTransaction, LongQuery
-from runlab.model import Less
+from faults.database import HeavyTraffic, IdleInTransaction, LongQuery
+from faults.drift import ColumnAddedByHand, TableLeftBehind
+from faults.migrations import AbandonedMigration, UpgradeByHand
+from faults.rows import NullValues, OrphanRows, RowsInTable
+from runlab.model import Impact, Less
 from runlab.scenario import Prevention, Scenario
 from verifiers.platform import PIPELINE_DEADLINE_S
 from verifiers.users import Users
@@ -13,38 +16,200 @@ NOT_SIGNALS = {
     "alembic upgrade": "the name of a pipeline's step, not something that is seen by itself",
 }
 
-LOCK_TIMEOUT_S = 2.0
+ON_BOTH = {"PostgreSQL": {}, "MariaDB": {"database": "mariadb"}}
+ON_MARIADB = {"MariaDB": {"database": "mariadb"}}
 
 
-class TestLockTimeout(Scenario):
-    """A migration waits for a table lock that someone else holds."""
+class Deployment:
+    """What every scenario here looks at: the deploy pipeline, and the database that it migrates."""
 
-    cause = "Locking Issues"
-    faults = IdleInTransaction("projects"), LongQuery("projects")
-    cases = {"waiting": {}, "timed out": {"lock_timeout": f"{LOCK_TIMEOUT_S:g}s"}}
-    procedure = "Immediate Actions", "Scenario C"
-    floor = {
-        "waiting": {"the pipeline's own deadline": PIPELINE_DEADLINE_S},
-        "timed out": {"lock_timeout": LOCK_TIMEOUT_S},
-    }
+    def goal(self, platform):
+        return platform.deployed()
+
+    def state(self, platform):
+        report = platform.report()
+        return {
+            "deployment": report["status"],
+            "edition": report["edition"],
+            "rehearsal": report["rehearsal"],
+            "schema": "as before" if platform.schema_is_as_before() else "changed",
+            "revision": platform.revision(),
+        }
+
+    def truth(self, platform):
+        return {"revision": [platform.revision()], "structure": platform.columns()}
+
+
+# ------------------------------------------------------------------------------- A: failed, and was rolled back
+
+
+class RolledBack(Deployment):
+    """The migration fails before it has changed anything; the release that was there serves on."""
+
+    procedure = "Immediate Actions", "Scenario A"
+
+    def premise(self, platform):
+        return {
+            "schema and constraints are as before": platform.schema_is_as_before(),
+            "alembic_version has not moved": platform.revision_is_as_before(),
+            "the old release serves": platform.serves(),
+        }
+
+
+class TestNewColumnMayNotBeNull(RolledBack, Scenario):
+    """A NOT NULL column without a default, for a table that was thought to be empty."""
+
+    cause = "Data Integrity Violation"
+    faults = RowsInTable("milestones")
+
+    def trigger(self, platform):
+        platform.deploy("require_milestone_due")
+
+
+class TestColumnBecomesNotNull(RolledBack, Scenario):
+    """A column becomes NOT NULL while some rows have nothing in it."""
+
+    cause = "Data Integrity Violation"
+    faults = NullValues("tasks", "assignee")
+    cases = ON_BOTH
+
+    def trigger(self, platform):
+        platform.deploy("require_task_assignee")
+
+
+class TestForeignKeyOverOrphans(RolledBack, Scenario):
+    """A foreign key over rows whose parents are gone."""
+
+    cause = "Data Integrity Violation"
+    faults = OrphanRows("comments", "task_id", parent="tasks")
+    cases = ON_BOTH
+
+    def trigger(self, platform):
+        platform.deploy("link_comments")
+
+
+class TestColumnIsThere(RolledBack, Scenario):
+    """The column that the script adds was added by hand before."""
+
+    cause = "Schema Mismatch"
+    faults = ColumnAddedByHand("projects", "owner")
+    cases = ON_BOTH
 
     def trigger(self, platform):
         platform.deploy("add_project_owner")
 
-    def goal(self, platform):
-        return platform.revision() == "add_project_owner" and platform.deployment() == "succeeded"
 
-    def state(self, platform):
-        return {"deployment": platform.deployment()}
+class TestRelationIsThere(RolledBack, Scenario):
+    """The table that the script makes was left behind by something else."""
 
-    def truth(self, platform):
-        return {"revision": [platform.revision()], "column": platform.columns("projects")}
+    cause = "Schema Mismatch"
+    faults = TableLeftBehind("milestone_archive")
+    cases = ON_BOTH
+
+    def trigger(self, platform):
+        platform.deploy("add_milestone_archive")
+
+
+# ----------------------------------------------------------------------------------------- B: applied in part
+
+
+class TestAppliedInPart(Deployment, Scenario):
+    """MariaDB commits each change of the schema by itself: the first half stays when the second fails."""
+
+    cause = "Data Integrity Violation"
+    faults = OrphanRows("comments", "task_id", parent="tasks")
+    cases = ON_MARIADB
+    procedure = "Immediate Actions", "Scenario B"
+
+    def trigger(self, platform):
+        platform.deploy("own_and_link")
+
+    def premise(self, platform):
+        return {
+            "a part of the changes has stayed": not platform.schema_is_as_before(),
+            "alembic_version has not moved": platform.revision_is_as_before(),
+            "the old release serves": platform.serves(),
+        }
+
+
+# --------------------------------------------------------------------------------------------- C: lock time-out
+
+
+class LockTimeout(Deployment):
+    """A migration waits for a table lock that someone else holds."""
+
+    cause = "Locking Issues"
+    procedure = "Immediate Actions", "Scenario C"
+    waits = {"the pipeline's own deadline": PIPELINE_DEADLINE_S}
+    times_out = {"lock_timeout": 2.0}
+
+    def trigger(self, platform):
+        platform.deploy("add_project_owner")
+
+
+class TestLockTimeout(LockTimeout, Scenario):
+    """One session holds the lock, without and with a lock_timeout."""
+
+    faults = IdleInTransaction("projects"), LongQuery("projects")
+    cases = {"waiting": {}, "timed out": {"lock_timeout": "2s"}}
+    floor = {"waiting": LockTimeout.waits, "timed out": LockTimeout.times_out}
+
+
+class TestLockTimeoutOnMariaDB(LockTimeout, Scenario):
+    """The same on MariaDB, where the lock is one on the table's metadata."""
+
+    faults = IdleInTransaction("projects"), LongQuery("projects")
+    cases = {"MariaDB": {"database": "mariadb", "lock_timeout": "2s"}}
+    floor = {"MariaDB": LockTimeout.times_out}
+
+
+class TestLockTimeoutInHeavyTraffic(LockTimeout, Scenario):
+    """Many sessions hold the lock at once."""
+
+    faults = HeavyTraffic("projects")
+    cases = {"timed out": {"lock_timeout": "2s"}}
+    floor = {"timed out": LockTimeout.times_out}
+
+
+class TestLockTimeoutBehindAnAbandonedMigration(LockTimeout, Scenario):
+    """A migration whose client is gone, killed or cut off, holds the lock."""
+
+    faults = AbandonedMigration("projects", client="killed"), AbandonedMigration("projects", client="cut off")
+    cases = {"timed out": {"lock_timeout": "2s"}}
+    floor = {"timed out": LockTimeout.times_out}
+
+
+class TestReleasedAllTheSame(LockTimeout, Scenario):
+    """The pipeline goes on to the release although its migration failed."""
+
+    faults = IdleInTransaction("projects")
+    cases = {"released all the same": {"lock_timeout": "2s", "release": "2", "release_regardless": True}}
+    floor = {"released all the same": LockTimeout.times_out}
+
+
+# -------------------------------------------------------------------------------------------- two at the same time
+
+
+class TestTwoAtOnce(Deployment, Scenario):
+    """The pipeline's upgrades take turns by an advisory lock; someone who applies the same by hand does not."""
+
+    cause = "Version Skew"
+    faults = UpgradeByHand()
+    cases = {"two runners": {"runners": 2, "retry_every_s": None}}
+    procedure = "Immediate Actions", "Scenario A"
+
+    def trigger(self, platform):
+        platform.deploy("add_project_owner")
+
+
+# ------------------------------------------------------------------------------------------------------ prevention
 
 
 class TestLockTimeoutBoundsTheWait(Prevention):
     """With a short lock_timeout a blocked migration gives up before users queue up behind it for long."""
 
     measure = "Timeout Configuration"
+    case = "PostgreSQL"
     fault = IdleInTransaction("projects")
     off, on = {}, {"lock_timeout": "500ms"}
     impact, margin = Users.blocked_s, Less(by=5.0, unit="s")
@@ -52,3 +217,124 @@ class TestLockTimeoutBoundsTheWait(Prevention):
 
     def trigger(self, platform):
         platform.deploy("add_project_owner")
+
+
+class TestLockTimeoutBoundsTheWaitOnMariaDB(Prevention):
+    """MariaDB counts whole seconds."""
+
+    measure = "Timeout Configuration"
+    case = "MariaDB"
+    fault = IdleInTransaction("projects")
+    off, on = {"database": "mariadb"}, {"database": "mariadb", "lock_timeout": "1s"}
+    impact, margin = Users.blocked_s, Less(by=4.0, unit="s")
+    observed_for_s = 8.0
+
+    def trigger(self, platform):
+        platform.deploy("add_project_owner")
+
+
+class TestExpandBeforeContract(Prevention):
+    """While a roll-out goes on, both releases serve: a schema that fits only one of them fails the other's users."""
+
+    measure = "Backwards Compatibility"
+    case = "a column gets another name"
+    off = {"revision": "rename_project_status", "release": "3"}
+    on = {"revision": "expand_project_status", "release": "3"}
+    impact, margin = Users.failures, Less(by=10, unit="")
+    observed_for_s = 6.0
+
+    def trigger(self, platform):
+        platform.deploy()
+
+    def goal(self, platform):
+        return platform.deployed()
+
+
+class TestContractComesLast(Prevention):
+    """First expand, then release, then contract; contracting before the release fails whoever still has the old one."""
+
+    measure = "Backwards Compatibility"
+    case = "the order of its steps"
+    off = {"order": ["expand", "contract", "release"]}
+    on = {"order": ["expand", "release", "contract"]}
+    impact, margin = Users.failures, Less(by=10, unit="")
+    observed_for_s = 6.0
+
+    def trigger(self, platform, arm):
+        steps = {
+            "expand": {"revision": "expand_project_status"},
+            "release": {"revision": "expand_project_status", "release": "3"},
+            "contract": {"revision": "contract_project_status"},
+        }
+        platform.deploy_in_turn(*(steps[name] for name in arm.settings["order"]))
+
+    def goal(self, platform):
+        return platform.revision() == "contract_project_status" and platform.deployment() == "succeeded"
+
+
+FAILED_ATTEMPTS = Impact("attempts that failed on production", "attempts", "the pipeline")
+
+
+class TestLinterStopsWhatWouldBlock(Prevention):
+    """A linter in the pipeline stops a migration that would make users wait."""
+
+    measure = "CI Checks"
+    case = "a migration without a time-out"
+    fault = IdleInTransaction("projects")
+    off, on = {}, {"lint": "squawk"}
+    impact, margin = Users.blocked_s, Less(by=5.0, unit="s")
+    observed_for_s = 8.0
+
+    def trigger(self, platform):
+        platform.deploy("add_project_owner")
+
+
+class TestLinterDoesNotSeeProduction(Prevention):
+    """A linter reads the script alone: not that production already has what the script adds."""
+
+    measure = "CI Checks"
+    case = "a schema that drifted"
+    fault = ColumnAddedByHand("projects", "owner")
+    off, on = {"lock_timeout": "2s"}, {"lock_timeout": "2s", "lint": "squawk"}
+    impact, margin = FAILED_ATTEMPTS, Less(by=1, unit="attempts")
+    observed_for_s = 6.0
+
+    def trigger(self, platform):
+        platform.deploy("add_project_owner")
+
+    def measured(self, platform):
+        return platform.failed_on_production()
+
+
+class TestRehearsalOnACopy(Prevention):
+    """A rehearsal on a copy of production's data meets the bad rows before production does."""
+
+    measure = "Testing"
+    case = "a whole copy"
+    fault = OrphanRows("comments", "task_id", parent="tasks")
+    off, on = {}, {"rehearse": "full"}
+    impact, margin = FAILED_ATTEMPTS, Less(by=1, unit="attempts")
+    observed_for_s = 6.0
+
+    def trigger(self, platform):
+        platform.deploy("link_comments")
+
+    def measured(self, platform):
+        return platform.failed_on_production()
+
+
+class TestRehearsalOnASanitizedCopy(Prevention):
+    """A copy that was sanitized by leaving out what does not fit has lost just the rows that matter."""
+
+    measure = "Testing"
+    case = "a sanitized copy without the orphans"
+    fault = OrphanRows("comments", "task_id", parent="tasks")
+    off, on = {}, {"rehearse": "sanitized"}
+    impact, margin = FAILED_ATTEMPTS, Less(by=1, unit="attempts")
+    observed_for_s = 6.0
+
+    def trigger(self, platform):
+        platform.deploy("link_comments")
+
+    def measured(self, platform):
+        return platform.failed_on_production()

@@ -2,7 +2,8 @@
 
 `python -m sut.users` runs until it is stopped, and stops by itself after USERS_LIMIT_S seconds (an hour unless given).
 Each request makes two lines of USERS_RECORD, one as it is sent and one when it is answered or given up; `t` is
-CLOCK_MONOTONIC in seconds, `id` is unique across restarts.
+CLOCK_MONOTONIC in seconds, `id` is unique across restarts. USERS_COUNT of them (8 unless given) each make 4.5
+requests a second. With USERS_NAME their endpoints have that name in front: "archive GET /projects".
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from sut.logs import log_as_json
 
 log = logging.getLogger("sut.users")
 
-USERS, EACH_PER_S = 8, 4.5
+EACH_PER_S = 4.5
 SEEDED = 3000
 STATUSES = ("planned", "active", "done")
 
 
 class Record:
-    """Appends the users' own record, a whole line at a time."""
+    """Appends the users' own record, a whole line at a time; `name` goes before each endpoint's."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._file, self._name = file, name
         self._ids = itertools.count(time.monotonic_ns() // 1000)
 
     def start(self, endpoint: str) -> int:
         number = next(self._ids)
-        self._write(event="start", id=number, t=time.monotonic(), endpoint=endpoint)
+        self._write(event="start", id=number, t=time.monotonic(), endpoint=f"{self._name} {endpoint}".strip())
         return number
 
     def end(self, context: dict[str, int], response: Any, exception: Exception | None, **_: Any) -> None:
@@ -101,14 +102,15 @@ class ProjectUser(FastHttpUser):
 
 
 def main() -> None:
-    """Reads API_URL, USERS_RECORD and USERS_LIMIT_S."""
+    """Reads API_URL and the variables that the module's text names."""
     log_as_json()
+    count = int(os.environ.get("USERS_COUNT", "8"))
     with Path(os.environ["USERS_RECORD"]).open("a", buffering=1, encoding="utf-8") as file:
-        runner = Recorded(os.environ["API_URL"], Record(file)).create_local_runner()
+        runner = Recorded(os.environ["API_URL"], Record(file, os.environ.get("USERS_NAME", ""))).create_local_runner()
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, runner.quit)
-        log.info("users begin", extra={"users": USERS, "requests_per_s": USERS * EACH_PER_S})
-        runner.start(USERS, spawn_rate=USERS)
+        log.info("users begin", extra={"users": count, "requests_per_s": count * EACH_PER_S})
+        runner.start(count, spawn_rate=count)
         gevent.spawn_later(float(os.environ.get("USERS_LIMIT_S", "3600")), runner.quit)
         runner.greenlet.join()
         log.info("users have gone")

@@ -38,7 +38,7 @@ def test_without_a_word_it_says_what_there_is(
 ) -> None:
     runlab(monkeypatch)
     said = capsys.readouterr()
-    assert {"setup", "doctor", "drill", "judge", "heal"} <= set((said.out + said.err).split())
+    assert {"setup", "doctor", "drill", "judge", "heal", "up", "inject", "bench"} <= set((said.out + said.err).split())
 
 
 def test_a_journal_is_judged_again(
@@ -138,3 +138,29 @@ def test_a_drill_is_pytest_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_doctor_shows_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert runlab(monkeypatch, "doctor") == 0
     assert "postgres" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("faults.database:LongQeury",), "faults.database has no fault LongQeury; did you mean LongQuery?"),
+        (("faults.database:LongQuery",), "faults.database:LongQuery lacks table; give table=…"),
+        (("faults.database:LongQuery", "table=projects"), "lab.toml: no such file; run from the folder that holds"),
+    ],
+)
+def test_a_fault_that_can_not_be_injected_is_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str], said: str
+) -> None:
+    assert runlab(monkeypatch, "inject", *words) == 2
+    found = capsys.readouterr()
+    assert found.err.startswith(f"runlab: {said}")
+    assert found.err.count("\n") == 1
+    assert found.out == ""
+
+
+@pytest.mark.parametrize("command", [("up",), ("bench", "stack"), ("up", "--time-scale", "2")])
+def test_outside_a_laboratory_nothing_is_started(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    assert runlab(monkeypatch, *command) == 2
+    assert capsys.readouterr().err == "runlab: lab.toml: no such file; run from the folder that holds lab.toml\n"

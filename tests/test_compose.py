@@ -99,6 +99,29 @@ def test_values_are_not_interpolated_again(value: str) -> None:
         ("services:\n  a:\n    command: [x, '${NOWHERE}']\n", 3, "${NOWHERE}: has no value"),
         ("services:\n  a:\n   command: [x\n", 4, "no YAML"),
         ("configs:\n  c:\n    content: |\n      one\n      two ${NOWHERE}\n", 5, "${NOWHERE}"),
+        (
+            "services:\n  a:\n    command: [x]\n    depends_on: {a: {condition: service_started, retry: 1}}\n",
+            4,
+            "retry",
+        ),
+        ("services:\n  a:\n    command: [x]\n    profiles: some\n", 4, "profiles"),
+        ("services:\n  a:\n    command: [x]\n    x-lab:\n      fronts:\n        h: b\n", 5, "fronts names b"),
+        ("services:\n  a:\n    command: [x]\n    x-lab:\n      fronts:\n        h: a\n", 6, "fronts itself"),
+        (
+            "services:\n  a: {command: [x]}\n  b:\n    command: [x]\n    x-lab: {fronts: {a: a}}\n",
+            5,
+            "there is a host a already",
+        ),
+        (
+            "x-lab: {hosts: {h: []}}\nservices:\n  a: {command: [x]}\n  b: {command: [x], x-lab: {fronts: {h: a}}}\n",
+            4,
+            "there is a host h already",
+        ),
+        (
+            "services:\n  a: {command: [x]}\n  b: &b {command: [x], x-lab: {fronts: {h: a}}}\n  c: *b\n",
+            3,
+            "there is a host h already",
+        ),
         ("services: {}\n", 1, "services"),
         ("", 1, ""),
     ],
@@ -146,6 +169,41 @@ def test_dependencies_come_along_in_the_files_order(tmp_path: Path) -> None:
     assert file.with_dependencies(None) == list(services)
     with pytest.raises(LabError, match="no such service: fifth; there are first"):
         file.with_dependencies(["fifth"])
+
+
+def test_what_is_not_required_does_not_come_along(tmp_path: Path) -> None:
+    text = """
+services:
+  first:
+    command: [x]
+    depends_on: {second: {condition: service_healthy, required: false}, third: {condition: service_started}}
+  second: {command: [x], profiles: [more]}
+  third: {command: [x]}
+"""
+    file = compose.read(write(tmp_path, text))
+    assert file.with_dependencies(["first"]) == ["first", "third"]
+    assert file.services["first"].depends_on["second"].condition == "service_healthy"
+    assert file.services["second"].profiles == ["more"]
+
+
+def test_fronts_and_what_only_an_engine_needs_for_them(tmp_path: Path) -> None:
+    text = """
+services:
+  db: {command: [x], expose: [5432]}
+  proxy:
+    command: [x]
+    networks: {default: {aliases: [db-front]}}
+    x-lab: {fronts: {db-front: db}}
+networks: {default: {}}
+"""
+    assert list(compose.read(write(tmp_path, text)).fronts()) == [("db-front", "proxy", "db")]
+
+
+def test_an_engine_finds_our_own_fronts_under_the_same_names() -> None:
+    ours = compose.read(OURS)
+    for host, name, _ in ours.fronts():
+        networks = ours.services[name].networks
+        assert any(host in network["aliases"] for network in networks.values()), host
 
 
 def test_our_own_file_works_by_hand_too() -> None:

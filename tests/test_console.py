@@ -18,11 +18,36 @@ from runlab.sqltext import RefusedError
 
 QUERY = "SELECT pid FROM pg_stat_activity"
 KILL = "SELECT pg_terminate_backend(pid)"
+DROP = "ALTER TABLE ... DROP COLUMN ..."
+HOSTS = {"postgres": "127.9.9.2", "pipeline": "127.9.9.3", "api": "127.9.9.4", "mariadb": "127.9.9.5"}
 SETTINGS = ConsoleSettings(
     time_limit_s=7.0,
     families={
         "psql": Family(
             statements=("select",), service="postgres", database="platform", role="oncall", password="ONCALL_PASSWORD"
+        ),
+        "psql-owner": Family(
+            tool="psql",
+            statements=("alter table drop column",),
+            service="postgres",
+            database="platform",
+            role="app",
+            password="APP_PASSWORD",
+        ),
+        "mariadb": Family(
+            statements=("select", "kill"),
+            service="mariadb",
+            database="platform",
+            role="oncall",
+            password="ONCALL_PASSWORD",
+        ),
+        "mariadb-owner": Family(
+            tool="mariadb",
+            statements=("alter table drop column",),
+            service="mariadb",
+            database="platform",
+            role="app",
+            password="APP_PASSWORD",
         ),
         "curl": Family(services=("pipeline", "api")),
         "lsof": Family(account="service"),
@@ -32,13 +57,18 @@ SETTINGS = ConsoleSettings(
 
 @dataclass
 class RecordingStack:
-    """Runs nothing; writes down what it was asked to run, and answers with `stdout`."""
+    """Runs nothing; writes down what it was asked to run, and answers with each of `stdout`, the last over again."""
 
-    stdout: str = ""
+    stdout: list[str] = field(default_factory=lambda: [""])
+    status: int = 0
+    started: set[str] = field(default_factory=lambda: set(HOSTS))
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def host(self, service: str) -> str:
-        return {"postgres": "127.9.9.2", "pipeline": "127.9.9.3", "api": "127.9.9.4"}[service]
+        return HOSTS[service]
+
+    def log_files(self) -> Mapping[str, Path]:
+        return {service: Path(service) for service in self.started}
 
     def secret(self, name: str) -> str:
         return f"secret of {name}"
@@ -47,7 +77,8 @@ class RecordingStack:
         self, argv: Sequence[str], *, account: str, environment: Mapping[str, str] | None = None, time_limit_s: float
     ) -> CommandResult:
         self.asked.append({"argv": list(argv), "account": account, "environment": environment, "limit": time_limit_s})
-        return CommandResult(tuple(argv), 0, self.stdout, "", 0.25)
+        stdout = self.stdout.pop(0) if len(self.stdout) > 1 else self.stdout[0]
+        return CommandResult(tuple(argv), self.status, stdout, "", 0.25)
 
 
 @dataclass
@@ -77,15 +108,19 @@ def console(tmp_path: Path) -> Iterator[Console]:
     journal.close()
 
 
+def printed(stdout: str, *, program: str = "psql", evidence: str = "main:1", status: int = 0) -> Output:
+    return Output(((CommandResult((program,), status, stdout, "", 0.0), evidence),))
+
+
 def found(*values: str) -> Found:
-    return Output(CommandResult(("x",), 0, "\n".join(values), "", 0.0), "main:1").lines()
+    return printed("\n".join(values)).lines()
 
 
 # ------------------------------------------------------------------------------------------------- what is allowed
 
 
 def test_sql_runs_as_the_on_call_role_and_its_whole_output_is_written_down(console: Console) -> None:
-    console.stack.stdout = "pid\n11\n12\n"
+    console.stack.stdout = ["pid\n11\n12\n"]
     output = console.operator.sql(QUERY)
     (asked,) = console.stack.asked
     assert asked["argv"] == ["psql", "-X", "--csv", "-c", QUERY]
@@ -119,6 +154,96 @@ def test_sql_is_run_once_for_each_value(console: Console) -> None:
         "SELECT pg_terminate_backend(11)",
         "SELECT pg_terminate_backend('1); DROP TABLE projects; --')",
     ]
+
+
+def test_facts_of_every_run_are_had_each_with_its_own_evidence(console: Console) -> None:
+    console.stack.stdout = ["pid,x\n11,a\n", "pid,x\n12,b\n13,c\n"]
+    output = console.operator.sql(KILL, each={"pid": found("1", "2")})
+    assert output.column("pid").values == (("11", "main:1"), ("12", "main:2"), ("13", "main:2"))
+    assert output.group(r"(?m),(\w)$").values == (
+        ("x", "main:1"),
+        ("a", "main:1"),
+        *(("x", "main:2"), ("b", "main:2"), ("c", "main:2")),
+    )
+    assert [value for value, evidence in output.lines().values if evidence == "main:2"] == ["pid,x", "12,b", "13,c"]
+    assert [command["argv"][-1] for command in console.commands] == [
+        "SELECT pg_terminate_backend(1)",
+        "SELECT pg_terminate_backend(2)",
+    ]
+
+
+def test_a_run_without_the_column_is_not_passed_over(console: Console) -> None:
+    console.stack.stdout = ["pid\n11\n", ""]
+    output = console.operator.sql(KILL, each={"pid": found("1", "2")})
+    with pytest.raises(LookupError, match="no column pid, only nothing"):
+        output.column("pid")
+
+
+def test_all_is_well_only_if_every_run_was(console: Console) -> None:
+    good, bad = printed("").runs, printed("", evidence="main:2", status=1).runs
+    assert [Output(runs).ok for runs in (good, good + bad, bad + good)] == [True, False, False]
+    assert (Output(good + bad).result.status, Output(good + bad).evidence) == (1, "main:2")
+
+
+def test_sql_for_mariadb_runs_by_its_own_client(console: Console) -> None:
+    console.stack.stdout = ["Id\tInfo\n11\ta\\tb\\n\n12\tNULL\n"]
+    output = console.operator.sql(QUERY, family="mariadb")
+    (asked,) = console.stack.asked
+    assert asked["argv"][0] == "mariadb"
+    assert asked["argv"][-1] == f"--execute={QUERY}"
+    assert {"--host=127.9.9.5", "--user=oncall", "--database=platform"} < set(asked["argv"])
+    assert asked["environment"] == {"MYSQL_PWD": "secret of ONCALL_PASSWORD"}
+    assert "secret of" not in console.journal.path.read_text()
+    assert console.commands[0]["printed"] == QUERY
+    assert list(output.column("Id")) == ["11", "12"]
+    assert output.column("Info").as_data() == [{"value": "a\tb\n", "evidence": "main:1", "column": "column Info"}]
+
+
+def test_a_family_by_another_name_has_a_role_of_its_own(console: Console) -> None:
+    console.operator.sql("ALTER TABLE t DROP COLUMN c", family="psql-owner")
+    console.operator.sql("ALTER TABLE t DROP COLUMN c", family="mariadb-owner")
+    of_psql, of_mariadb = console.stack.asked
+    assert (of_psql["argv"][0], of_psql["environment"]["PGUSER"]) == ("psql", "app")
+    assert of_psql["environment"]["PGPASSWORD"] == of_mariadb["environment"]["MYSQL_PWD"] == "secret of APP_PASSWORD"
+    assert "--user=app" in of_mariadb["argv"]
+    assert [command["role"] for command in console.commands] == ["role app", "role app"]
+
+
+def test_a_session_of_mariadb_is_ended_by_its_number(console: Console) -> None:
+    console.operator.sql("KILL id;", family="mariadb", each={"id": found("11", "12")})
+    assert [asked["argv"][-1] for asked in console.stack.asked] == ["--execute=KILL 11;", "--execute=KILL 12;"]
+    with pytest.raises(RefusedError, match="no session's number"):
+        console.operator.sql("KILL id", family="mariadb", each={"id": found("13", "USER root")})
+    assert len(console.stack.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "run"),
+    [
+        ("psql-owner", 'ALTER TABLE "projects" DROP COLUMN "owner"'),
+        ("mariadb-owner", "--execute=ALTER TABLE `projects` DROP COLUMN `owner`"),
+    ],
+)
+def test_blanks_are_filled_in_order_with_the_first_value_of_each(console: Console, family: str, run: str) -> None:
+    console.operator.sql(DROP, family=family, blanks=[found("projects"), found("owner", "title")])
+    assert console.argv()[-1] == run
+
+
+@pytest.mark.parametrize("family", ["psql-owner", "mariadb-owner"])
+def test_blanks_need_a_plain_name_each(console: Console, family: str) -> None:
+    for blanks, why in (
+        ([found("projects")], "it leaves 2 names open"),
+        ([found("projects"), found("owner, DROP COLUMN title")], "is no plain name"),
+        ([found("projects"), found("owner` , DROP COLUMN `title")], "is no plain name"),
+        ([], "not SQL"),
+    ):
+        with pytest.raises(RefusedError, match=why):
+            console.operator.sql(DROP, family=family, blanks=blanks)
+    with pytest.raises(LookupError, match=r"no name was found for a \.\.\."):
+        console.operator.sql(DROP, family=family, blanks=[found("projects"), found()])
+    with pytest.raises(RefusedError, match="is not among the statements"):
+        console.operator.sql("DROP TABLE ...", family=family, blanks=[found()])
+    assert console.stack.asked == []
 
 
 def test_a_command_is_run_with_the_account_of_its_family(console: Console) -> None:
@@ -180,6 +305,9 @@ NOT_ALLOWED = {
     "psql -c 'SELECT 1'": "psql is run for SQL alone",
     "psql -c '\\! touch /tmp/canary'": "psql is run for SQL alone",
     "psql": "psql is run for SQL alone",
+    "mariadb -e 'SELECT 1'": "mariadb is run for SQL alone",
+    "mariadb-owner -e 'SELECT 1'": "mariadb-owner is run for SQL alone",
+    "psql-owner -c 'SELECT 1'": "psql-owner is run for SQL alone",
 }
 CURL = {
     "curl": "it names no service",
@@ -271,6 +399,28 @@ def test_without_its_family_there_is_no_sql(console: Console, tmp_path: Path) ->
     assert console.stack.asked == []
 
 
+@pytest.mark.parametrize("family", ["curl", "lsof", "redis-cli", ""])
+def test_not_every_family_runs_sql(console: Console, family: str) -> None:
+    with pytest.raises(RefusedError, match=f"{family} runs no SQL|{family} is not among the families"):
+        console.operator.sql(QUERY, family=family)
+    assert console.stack.asked == []
+    assert console.commands[0]["refused"]
+
+
+@pytest.mark.parametrize("service", ["postgres", "mariadb", "pipeline"])
+def test_a_service_that_this_run_did_not_start_is_said_in_one_line(console: Console, service: str) -> None:
+    console.stack.started.remove(service)
+    console.stack.secret = None  # type: ignore[assignment,method-assign]
+    with pytest.raises(RefusedError, match=f"^{service} is not among the services that this run started$"):
+        {
+            "postgres": lambda: console.operator.sql(QUERY),
+            "mariadb": lambda: console.operator.sql(QUERY, family="mariadb"),
+            "pipeline": lambda: console.operator.run("curl http://pipeline:8080/"),
+        }[service]()
+    assert console.stack.asked == []
+    assert console.operator.refused == console.commands[0]["refused"]
+
+
 def test_nothing_found_runs_nothing(console: Console) -> None:
     for attempt in (
         lambda: console.operator.sql(KILL, each={"pid": found()}),
@@ -320,7 +470,7 @@ def test_facts_are_cut_out_of_outputs_and_come_from_nowhere_else() -> None:
 
 
 def test_an_output_is_cut_by_column_line_or_group() -> None:
-    output = Output(CommandResult(("x",), 0, 'pid,query\n11,"a,\nb"\n,c\n12,d\n', "", 0.0), "main:7")
+    output = printed('pid,query\n11,"a,\nb"\n,c\n12,d\n')
     assert list(output.column("pid")) == ["11", "12"]
     assert list(output.column("query")) == ["a,\nb", "c", "d"]
     assert list(output.group(r"^(pid),")) == ["pid"]
@@ -330,6 +480,18 @@ def test_an_output_is_cut_by_column_line_or_group() -> None:
         output.column("blocker")
 
 
-def test_an_empty_output_has_no_column() -> None:
+@pytest.mark.parametrize("program", ["psql", "mariadb", "curl"])
+def test_an_empty_output_has_no_column(program: str) -> None:
     with pytest.raises(LookupError, match="only nothing"):
-        Output(CommandResult(("x",), 0, "", "", 0.0), "main:7").column("pid")
+        printed("", program=program).column("pid")
+
+
+# ------------------------------------------------------------------------------------------------------- the alert
+
+
+def test_the_operator_has_the_labels_of_the_alert_and_of_none_where_there_was_none(console: Console) -> None:
+    assert console.operator.alert == {}
+    labels = {"alertname": "Broken", "database": "mariadb"}
+    stack, journal = console.stack, console.journal
+    operator = Operator(stack, journal, SETTINGS, console.operator._claim, labels)  # type: ignore[arg-type]
+    assert operator.alert == labels

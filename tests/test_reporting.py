@@ -103,9 +103,8 @@ def test_untested_claims_are_counted_by_reason_not_by_detail(results):
 
 def test_before_tests_says_what_will_run_and_what_can_not(events):
     by_kind = {event["kind"]: event for event in events}
-    text = shown(
-        terminal.before_tests(by_kind["plan"], claims=by_kind["claims"], unplanned=[by_kind["unplanned"]]), width=100
-    )
+    unplanned = [{"scenario": "TestPortBlocked", "needs": ["packet-filter"]}]
+    text = shown(terminal.before_tests(by_kind["plan"], claims=by_kind["claims"], unplanned=unplanned), width=100)
     assert text.startswith("7 tests of 2 scenarios")
     assert "TestPortBlocked can't run: needs packet-filter" in text
     assert "RB-002 … RB-005: 11 claims without a scenario yet, of 27 in all" in text

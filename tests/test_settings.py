@@ -8,6 +8,7 @@ import pytest
 
 from runlab.model import LabError
 from runlab.settings import Settings, load
+from runlab.stack import compose
 
 GOOD = """\
 # a comment with time_scale = 1 in it
@@ -28,6 +29,10 @@ password = "ONCALL_PASSWORD"
 [console.families.psql2]
 account = "service"
 services = ["api", "pipeline"]
+
+[console.families.owner]
+tool = "mariadb"
+statements = ["alter table drop column"]
 """
 
 
@@ -44,6 +49,8 @@ def test_it_is_read_and_paths_are_relative_to_it(tmp_path: Path) -> None:
     assert settings.time_scale == 100.0
     assert settings.console.families["psql"].account == "operator"
     assert settings.console.families["psql2"].services == ("api", "pipeline")
+    assert settings.console.families["owner"].tool == "mariadb"
+    assert settings.console.families["owner"].statements == ("alter table drop column",)
 
 
 def test_an_empty_file_allows_the_operator_nothing(tmp_path: Path) -> None:
@@ -70,6 +77,7 @@ MISTAKES = {
     "[console.families.ls]\nacount = 'service'": ":2: unknown setting console.families.ls.acount;",
     "[console.families]\nls = {acount = 'service'}": ":2: unknown setting console.families.ls.acount;",
     "[console.families.psql]\nstatements = ['drop']": ":2: console.families.psql.statements: input should be",
+    "[console.families.owner]\ntool = 'sh'": ":2: console.families.owner.tool: input should be '', 'psql' or 'mariadb'",
     "file = '/etc/passwd'": ":1: unknown setting file;",
     "a = 1\nx = = 3\n": ":2: not TOML: invalid value; mend that line",
     "a = 1\na = 2\n": ":2: not TOML: cannot overwrite a value",
@@ -121,6 +129,14 @@ def test_the_console_names_only_what_the_stack_has(tmp_path: Path) -> None:
     assert complaint(settings, services, ["APP_PASSWORD"]) == (
         f"{settings.file}:14: there is no ONCALL_PASSWORD in services/compose.yaml; there are APP_PASSWORD"
     )
+
+
+def test_the_console_may_name_services_that_only_some_runs_start() -> None:
+    settings = load(Path(__file__).parent.parent / "lab.toml")
+    described = compose.read(settings.path(settings.stack.compose))
+    named = {family.service for family in settings.console.families.values()}
+    assert [name for name in sorted(named & set(described.services)) if described.services[name].profiles]
+    settings.check_console(list(described.services), [secret.environment for secret in described.secrets.values()])
 
 
 def complaint(settings: Settings, services: list[str], secrets: list[str]) -> str:

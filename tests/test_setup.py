@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from runlab.model import LabError
-from runlab.setup import doctor, interpreter, no_daemons, packages, programs, run, uv
+from runlab.setup import distribution, doctor, interpreter, no_daemons, packages, programs, run, uv
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 OWN = {"runlab", "faults", "verifiers", "sut", "scenarios", "tests"}
@@ -42,7 +42,9 @@ def test_an_older_python_is_told_in_one_line(
     with pytest.raises(SystemExit) as leaving:
         exec(compile(source.read_text(), str(source), "exec"), {})
     assert leaving.value.code == 2
-    assert capsys.readouterr().err == "setup: Python 3.11 or newer is needed, this is 3.9\n"
+    said = capsys.readouterr().err
+    assert said.startswith("setup: Python 3.11 or newer is needed, this is 3.9; ")
+    assert said.count("\n") == 1
 
 
 # -------------------------------------------------------------------------------------------------------- dependencies
@@ -123,7 +125,27 @@ def test_either_name_of_a_server_will_do(tmp_path: Path, monkeypatch: pytest.Mon
 def test_missing_packages_are_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
     monkeypatch.setattr(programs, "POSTGRES_HOMES", tmp_path)
-    assert sorted(packages.missing()) == sorted({program.package for program in programs.PROGRAMS})
+    monkeypatch.setattr(distribution, "here", lambda: ("debian", "12"))
+    assert sorted(packages.missing()) == sorted({program.package for program in programs.PROGRAMS if program.package})
+
+
+@pytest.mark.parametrize(
+    ("here", "package"),
+    [
+        (("debian", "12"), "mariadb-server-core"),
+        (("ubuntu", "24.04"), "mariadb-server-core"),
+        (("ubuntu", "22.04"), "mariadb-server-core-10.6"),
+        (("", ""), "mariadb-server-core"),
+    ],
+)
+def test_packages_have_the_names_of_the_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: tuple[str, str], package: str
+) -> None:
+    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
+    monkeypatch.setattr(distribution, "here", lambda: here)
+    assert package in packages.missing()
+    # the whole server's package makes a database and a service that starts at boot
+    assert not {"mariadb-server", "mariadb-server-10.6"} & set(packages.missing())
 
 
 # --------------------------------------------------------------------------------------------- no daemon, all put back
@@ -319,7 +341,8 @@ def test_doctor_shows_each_program_and_capability_once() -> None:
     names = [row.name for row in rows]
     assert len(names) == len(set(names))
     assert {program.name for program in programs.PROGRAMS} < set(names)
-    assert {"pid-namespace", "switch-accounts", "loopback-block", "temporary-folder"} < set(names)
+    assert {"pid-namespace", "switch-accounts", "loopback-block", "temporary-folder", "toxiproxy"} < set(names)
+    assert {"squawk", "pg-schema-diff", "unconfined-servers"} < set(names)
     assert all(row.detail for row in rows)
     assert all(row.mend for row in rows if not row.present)
     assert len(doctor.as_text(rows).splitlines()) == len(rows)
@@ -329,6 +352,61 @@ def test_doctor_says_how_to_get_what_is_missing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
     row = next(row for row in doctor.examine(CHECKOUT) if row.name == "prometheus")
     assert (row.present, row.mend) == (False, "apt-get install --no-install-recommends prometheus")
+
+
+def test_doctor_needs_no_server_that_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
+    monkeypatch.setattr(programs, "CHECKOUT", tmp_path)
+    rows = {row.name: row for row in doctor.examine(CHECKOUT)}
+    assert rows["haproxy"].needed
+    assert not rows["haproxy"].present
+    assert not any(rows[name].needed for name in ("mariadbd", "toxiproxy-server", "pg-schema-diff"))
+    assert "or install Go 1.23 or newer" in rows["toxiproxy"].mend
+
+
+def test_doctor_starts_nothing_but_to_be_told_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
+    installer = executable(tmp_path / "mariadb-install-db")
+    installer.write_text(f"#!/bin/sh\ntouch {tmp_path}/went-to-work\n")
+    row = next(row for row in doctor.examine(CHECKOUT) if row.name == "mariadb-install-db")
+    assert row.present
+    assert not (tmp_path / "went-to-work").exists()
+
+
+@pytest.mark.parametrize(
+    ("profiles", "present"),
+    [
+        ("/usr/bin/man (enforce)\n{mariadbd} (complain)\n", True),
+        ("{mariadbd} (enforce)\n", False),
+        ("mariadbd (enforce)\n", False),
+        (None, True),
+    ],
+)
+def test_doctor_names_a_server_that_apparmor_confines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profiles: str | None, present: bool
+) -> None:
+    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
+    server = executable(tmp_path / "mariadbd")
+    monkeypatch.setattr(doctor, "APPARMOR_PROFILES", tmp_path / "profiles")
+    if profiles is not None:
+        (tmp_path / "profiles").write_text(profiles.format(mariadbd=server))
+    row = next(row for row in doctor.examine(CHECKOUT) if row.name == "unconfined-servers")
+    assert (row.present, row.mend) == (present, "" if present else f"aa-complain {server} (package apparmor-utils)")
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("mariadb  Ver 15.1 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)", "10.11.19-MariaDB"),
+        ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)", "15.20"),
+        ("HAProxy version 2.6.12-1+deb12u4 2025/10/01 - https://haproxy.org/", "2.6.12-1+deb12u4"),
+        ("nothing of the kind", "version unknown"),
+    ],
+)
+def test_doctor_reads_versions(tmp_path: Path, said: str, version: str) -> None:
+    program = executable(tmp_path / "program")
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    assert doctor._version(program) == version
 
 
 def test_ci_runs_make_test() -> None:

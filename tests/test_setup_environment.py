@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from runlab.setup import __main__ as command
-from runlab.setup import environment, interpreter, packages, uv
+from runlab.setup import environment, interpreter, packages, place, toxiproxy, uv
 from runlab.setup.steps import set_up
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a virtual environment that has one package and is up to date."""
-    for module in (interpreter, environment):  # pytest's folders are 0700: no other account can enter them
+    for module in (interpreter, place):  # pytest's folders are 0700: no other account can enter them
         monkeypatch.setattr(module, "can_switch_accounts", lambda: False)
     (tmp_path / "requirements.lock").write_text("one==1.0\n")
     (tmp_path / "pyproject.toml").write_text("")
@@ -109,6 +109,7 @@ def test_an_unwritable_checkout_is_one_line(
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(command, "CHECKOUT", checkout)
     monkeypatch.setattr(packages, "missing", lambda: ())
+    monkeypatch.setattr(toxiproxy, "wanted", lambda _: False)
     assert command.main(["setup"]) == 2
     assert capsys.readouterr().err.startswith(f"setup: {checkout}: not writable; ")
 
@@ -117,6 +118,7 @@ def test_the_second_time_nothing_is_run_but_the_environment_s_own_python(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(packages, "missing", lambda: ())
+    monkeypatch.setattr(toxiproxy, "wanted", lambda _: False)
     monkeypatch.setattr(subprocess, "Popen", spy := Spy(subprocess.Popen))
     set_up(checkout)
     assert {Path(words[0]).name for words in spy.commands} <= {"python", "true"}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from itertools import product
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
 
-from sut.pipeline.deployment import MAX_ATTEMPTS, MIGRATION, RELEASE, Order, Pipeline, RefusedError, steps_of
+from sut.pipeline.deployment import MAX_ATTEMPTS, Pipeline
+from sut.pipeline.order import LINT, MIGRATION, REHEARSAL, RELEASE, STEPS, Edition, Order, RefusedError
 from sut.pipeline.results import Results, progress_metrics
 from sut.pipeline.step import Step
 
@@ -23,16 +24,16 @@ class Told(Results):
     """Keeps what would have been pushed."""
 
     def __init__(self) -> None:
-        super().__init__("http://127.0.0.1:1", (MIGRATION, RELEASE))
+        super().__init__("http://127.0.0.1:1", STEPS)
         self.pushed: list[str] = []
 
     async def push(self) -> bool:
         self.pushed.append(generate_latest(self._registry).decode())
         return True
 
-    def failed(self) -> list[str]:
-        """The pushed values of deploy_step_failed for the migration, in order."""
-        start = f'deploy_step_failed{{step="{MIGRATION}"}} '
+    def failed(self, step: str = MIGRATION, database: str = "postgres") -> list[str]:
+        """The pushed values of deploy_step_failed for one step, in order."""
+        start = f'deploy_step_failed{{database="{database}",step="{step}"}} '
         return [
             line.removeprefix(start) for text in self.pushed for line in text.splitlines() if line.startswith(start)
         ]
@@ -40,22 +41,29 @@ class Told(Results):
 
 def pipeline(*migrations: Sequence[str]) -> Pipeline:
     """A pipeline whose migration is each of these commands in turn, then the last one for ever."""
-    left = list(migrations)
 
-    def steps(order: Order) -> tuple[Step, Step]:
-        argv = left.pop(0) if len(left) > 1 else left[0]
-        return Step(MIGRATION, tuple(argv), order.deadline_s), Step(RELEASE, WORKS)
+    def steps(order: Order, _: Edition) -> tuple[Step, Step]:
+        attempt = max(subject.report.attempts, 1)
+        argv = tuple(migrations[min(attempt, len(migrations)) - 1])
+        return Step(MIGRATION, (argv,), order.deadline_s), Step(RELEASE, (WORKS,))
 
-    return Pipeline(Told(), steps)
+    subject = Pipeline(Told(), steps)
+    return subject
 
 
-def told(subject: Pipeline) -> list[str]:
+def of_steps(**commands: Sequence[str]) -> Pipeline:
+    """A pipeline of the named steps: LINT=WORKS and so on."""
+    steps = tuple(Step(globals()[name], (tuple(argv),)) for name, argv in commands.items())
+    return Pipeline(Told(), lambda *_: steps)
+
+
+def told(subject: Pipeline, step: str = MIGRATION, database: str = "postgres") -> list[str]:
     assert isinstance(subject._results, Told)
-    return subject._results.failed()
+    return subject._results.failed(step, database)
 
 
-def order(retry_every_s: float | None = None, deadline_s: float = 30.0) -> Order:
-    return Order(revision="r", deadline_s=deadline_s, retry_every_s=retry_every_s)
+def order(**given: Any) -> Order:
+    return Order.model_validate({"revision": "r", "deadline_s": 30.0, **given})
 
 
 async def reaches(subject: Pipeline, *states: str) -> None:
@@ -190,8 +198,8 @@ def test_reset_forgets_and_tells_0() -> None:
 
 def test_a_gateway_that_cannot_be_reached_costs_the_metric_and_not_the_deployment() -> None:
     async def check() -> None:
-        results = Results("http://127.0.0.1:1", (MIGRATION, RELEASE))
-        subject = Pipeline(results, lambda _: (Step(MIGRATION, WORKS), Step(RELEASE, WORKS)))
+        results = Results("http://127.0.0.1:1", STEPS)
+        subject = Pipeline(results, lambda *_: (Step(MIGRATION, (WORKS,)), Step(RELEASE, (WORKS,))))
         subject.start(order())
         await reaches(subject, "succeeded")
         assert not await subject.reset()
@@ -218,11 +226,113 @@ def test_its_own_metrics_show_a_step_that_runs() -> None:
     during(check)
 
 
-def test_the_migration_is_a_client_process_bounded_as_ordered() -> None:
-    migration, release = steps_of(Order(revision="r", lock_timeout="2s", deadline_s=7), "http://api/projects")
-    assert migration == Step(
-        MIGRATION, (sys.executable, "-m", "sut.migrate", "upgrade", "r"), 7, {"MIGRATION_LOCK_TIMEOUT": "2s"}
-    )
-    assert Path(migration.argv[0]).is_absolute()
-    assert release.argv[-1] == "http://api/projects"
-    assert steps_of(Order(revision="r", deadline_s=7), "")[0].environment == {}
+def test_series_of_every_step_and_database_exist_from_the_start() -> None:
+    async def check() -> None:
+        subject = pipeline(WORKS)
+        assert await subject.reset()
+        assert all(told(subject, step, base) == ["0.0"] for step, base in product(STEPS, ("postgres", "mariadb")))
+
+    during(check)
+
+
+def test_a_failure_is_told_of_the_database_that_it_was_on() -> None:
+    async def check() -> None:
+        subject = pipeline(FAILS)
+        subject.start(order(database="mariadb"))
+        await reaches(subject, "failed")
+        assert (told(subject, database="mariadb"), told(subject)) == (["1.0"], ["0.0"])
+        assert subject.report.database == "mariadb"
+
+    during(check)
+
+
+@pytest.mark.parametrize(("lint", "rehearsal", "reached", "said"), [
+    (FAILS, WORKS, LINT, None),
+    (WORKS, FAILS, REHEARSAL, "failed"),
+    (WORKS, WORKS, RELEASE, "passed"),
+])  # fmt: skip
+def test_what_fails_before_the_migration_keeps_it_from_production(
+    lint: Sequence[str], rehearsal: Sequence[str], reached: str, said: str | None
+) -> None:
+    async def check() -> None:
+        subject = of_steps(LINT=lint, REHEARSAL=rehearsal, MIGRATION=WORKS, RELEASE=WORKS)
+        subject.start(order(release_regardless=True))
+        await reaches(subject, "failed", "succeeded")
+        report = subject.report
+        assert (report.step, report.rehearsal, report.failed_on_production) == (reached, said, 0)
+        assert (report.status == "succeeded") is (reached == RELEASE)
+
+    during(check)
+
+
+@pytest.mark.parametrize(("regardless", "reached"), [(False, MIGRATION), (True, RELEASE)])
+def test_a_release_regardless_of_the_migration_does_not_save_the_deployment(*, regardless: bool, reached: str) -> None:
+    async def check() -> None:
+        subject = of_steps(MIGRATION=FAILS, RELEASE=WORKS)
+        subject.start(order(release_regardless=regardless))
+        await reaches(subject, "failed", "succeeded")
+        report = subject.report
+        assert (report.status, report.step, report.failed_on_production) == ("failed", reached, 1)
+        assert report.error == "alembic upgrade: ended with status 1"
+        assert told(subject, RELEASE)[-1] == "0.0"
+
+    during(check)
+
+
+def test_a_failed_release_is_no_failure_on_the_production_database() -> None:
+    async def check() -> None:
+        subject = of_steps(MIGRATION=WORKS, RELEASE=FAILS)
+        subject.start(order())
+        await reaches(subject, "failed")
+        assert (subject.report.error, subject.report.failed_on_production) == ("release: ended with status 1", 0)
+
+    during(check)
+
+
+def test_the_mended_script_is_taken_from_the_fix_to_the_next_reset() -> None:
+    async def check() -> None:
+        editions: list[str] = []
+
+        def steps(_: Order, edition: Edition) -> tuple[Step]:
+            editions.append(edition)
+            return (Step(MIGRATION, (WORKS if edition == "fixed" else FAILS,)),)
+
+        subject = Pipeline(Told(), steps)
+        subject.start(order())
+        await reaches(subject, "failed")
+        assert subject.fix().edition == "fixed"
+        await subject.retry()
+        await reaches(subject, "succeeded")
+        assert subject.start(order()).edition == "fixed"
+        await reaches(subject, "succeeded")
+        await subject.reset()
+        assert subject.start(order()).edition == "candidate"
+        await reaches(subject, "failed")
+        assert editions == ["candidate"] * 2 + ["fixed"] * 3 + ["candidate"] * 2
+
+    during(check)
+
+
+def test_an_order_with_no_place_to_go_to_starts_nothing() -> None:
+    async def check() -> None:
+        def steps(*_: object) -> tuple[Step]:
+            raise RefusedError("no place")
+
+        subject = Pipeline(Told(), steps)
+        with pytest.raises(RefusedError, match="no place"):
+            subject.start(order())
+        assert (subject.report.status, subject.order) == ("idle", None)
+
+    during(check)
+
+
+def test_a_rehearsal_waits_for_staging() -> None:
+    async def check() -> None:
+        subject = of_steps(REHEARSAL=WORKS)
+        async with subject.staging:
+            subject.start(order())
+            await asyncio.sleep(0.2)
+            assert subject.report.status == "running"
+        await reaches(subject, "succeeded")
+
+    during(check)

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from sut.pipeline.step import Outcome, Step, run
+from sut.pipeline.step import Outcome, Step, last_words, run
 
 IGNORES_TERM = "import os,signal,sys,time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); "
 
 
 def python(code: str, deadline_s: float | None = 20.0, **environment: str) -> Step:
-    return Step("a step", (sys.executable, "-c", code), deadline_s, environment)
+    return Step("a step", ((sys.executable, "-c", code),), deadline_s, environment)
+
+
+def programs(*codes: str, together: bool) -> Step:
+    return Step("a step", tuple((sys.executable, "-c", code) for code in codes), 20.0, together=together)
 
 
 def lines(caplog: pytest.LogCaptureFixture, stream: str) -> list[str]:
@@ -48,7 +52,7 @@ def test_a_status_other_than_0_is_a_failure() -> None:
 
 
 def test_a_command_that_does_not_exist_is_a_failure() -> None:
-    outcome = asyncio.run(run(Step("a step", ("/does/not/exist",))))
+    outcome = asyncio.run(run(Step("a step", (("/does/not/exist",),))))
     assert outcome.error is not None
     assert outcome.error.startswith("a step: cannot be started")
 
@@ -83,3 +87,56 @@ def test_whoever_cancels_a_step_ends_its_process(caplog: pytest.LogCaptureFixtur
 
     asyncio.run(cancel())
     assert gone(int(lines(caplog, "stdout")[0]))
+
+
+def test_commands_run_one_after_the_other_up_to_the_first_that_fails() -> None:
+    outcome = asyncio.run(run(programs("print(1)", "print(2); raise SystemExit(5)", "print(3)", together=False)))
+    assert (outcome.error, outcome.output) == ("a step: ended with status 5", "1\n2\n")
+
+
+def test_together_each_runs_to_its_end_and_one_failure_is_the_steps(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    meet = (
+        "import pathlib, sys, time\npathlib.Path({!r}).touch()\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.01)"
+    )
+    codes = meet.format(str(mine), str(other)) + "\nsys.exit(4)", meet.format(str(other), str(mine)) + "\nprint(2)"
+    outcome = asyncio.run(run(programs(*codes, together=True)))
+    assert (outcome.error, outcome.output) == ("a step: 1 of 2 ended with status 4", "2\n")
+
+
+def test_the_deadline_is_the_whole_steps_and_ends_every_process(caplog: pytest.LogCaptureFixture) -> None:
+    step = programs(IGNORES_TERM + "time.sleep(60)", IGNORES_TERM + "time.sleep(60)", together=True)
+    outcome = asyncio.run(run(Step(step.name, step.commands, 0.8, together=True)))
+    assert outcome.error == "a step: not done within 0.8 s, client process ended"
+    pids = lines(caplog, "stdout")
+    assert len(pids) == 2
+    assert all(gone(int(pid)) for pid in pids)
+
+
+def test_last_words_are_those_of_the_command_that_failed() -> None:
+    code = "import sys; print('said'); sys.stderr.write('why\\n'); sys.exit(1)"
+    outcome = asyncio.run(run(programs("print('before')", code, together=False)))
+    assert set(outcome.last_words.splitlines()) == {"said", "why"}
+
+
+def test_last_words_of_a_traceback_are_its_last_exception_as_it_is_worded() -> None:
+    said = [
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1, in a',
+        "first.Error: cause",
+        "",
+        "The above exception was the direct cause of the following exception:",
+        "",
+        "Traceback (most recent call last):",
+        '  File "b.py", line 2, in b',
+        "last.Error: (driver.Error) what the server said",
+        "DETAIL:  more of it",
+        "[SQL: ",
+        "CREATE TABLE t (",
+        "    id BIGINT",
+        ")",
+        "]",
+    ]
+    assert last_words(said) == "last.Error: (driver.Error) what the server said\nDETAIL:  more of it\n[SQL: "
+    assert last_words(["a", "b", "", "c", "d"]) == "b\nc\nd"
+    assert last_words([]) == ""

@@ -80,6 +80,9 @@ def test_a_delivery_is_a_signal_for_each_claim_that_names_it(lab: Lab) -> None:
     signals = lab.events("signal")
     assert [(event["claim"], event["arm"]) for event in signals] == [(FAILED.claim, "a1"), (ALSO.claim, "a1")]
     assert {event["by"] for event in signals} == {"Alertmanager webhook"}
+    assert {json.dumps(event["labels"], sort_keys=True) for event in signals} == {
+        '{"alertname": "DeployFailed", "run": "r1", "step": "migrate"}'
+    }
     assert "run=r1" in signals[0]["detail"]
     assert "runbook_url runbooks/RB-001.md" in signals[0]["detail"]
     assert [(hop["alert"], hop["hop"]) for hop in lab.events("hop")] == [("DeployFailed", "delivered")]

@@ -16,9 +16,13 @@ from runlab import journal
 from runlab.journal import Journal
 from runlab.model import JsonObject, Signal, UsersRecord, UsersSay
 from runlab.waiting import wait_until
-from verifiers.users import Seen, Tally, Users, UsersWatcher
+from verifiers.users import Request, Seen, Tally, Users, UsersWatcher
 
 LIST, CREATE = "GET /projects", "POST /projects"
+
+
+def of(number: int) -> Request:
+    return "users", number
 
 
 def symptom(predicate: Callable[[UsersRecord], bool]) -> Signal:
@@ -53,6 +57,7 @@ class Record:
 @dataclass
 class Lab:
     record: Record
+    archive: Record
     journal: Journal
     watcher: UsersWatcher
 
@@ -67,13 +72,23 @@ Build = Callable[..., Lab]
 def build(tmp_path: Path) -> Iterator[Build]:
     made: list[Lab] = []
 
-    def builder(predicate: Callable[[UsersRecord], bool] = lambda r: r.longest_wait_s > 5, **more: float) -> Lab:
+    def builder(
+        predicate: Callable[[UsersRecord], bool] = lambda r: r.longest_wait_s > 5,
+        *,
+        with_archive: bool = False,
+        **more: float,
+    ) -> Lab:
         written = Journal(tmp_path / "journal", "r1")
         written.write("run-start")
         record = Record(tmp_path / "users.jsonl")
         record.path.touch()
-        watcher = UsersWatcher(None, written, [symptom(predicate)], record=record.path, **more)  # type: ignore[arg-type]
-        made.append(Lab(record, written, watcher))
+        archive = Record(tmp_path / "archive-users.jsonl")
+        records = {"users": record.path}
+        if with_archive:
+            archive.path.touch()
+            records["archive-users"] = archive.path
+        watcher = UsersWatcher(None, written, [symptom(predicate)], records=records, **more)  # type: ignore[arg-type]
+        made.append(Lab(record, archive, written, watcher))
         return made[0]
 
     yield builder
@@ -88,14 +103,14 @@ def test_served_users_are_settled_and_the_detail_says_how(build: Build) -> None:
         lab.record.request(took_s=0.02)
     seen = lab.watcher.settled()
     assert seen.holds
-    assert seen.detail.startswith("3 requests, 0 failed, longest 0.0")
+    assert seen.detail.startswith("users: 3 requests, 0 failed, longest 0.0")
 
 
 def test_no_request_at_all_is_not_settled(build: Build) -> None:
     lab = build()
     assert not lab.watcher.settled().holds
     lab.record.end(lab.record.start(5), ago_s=3)
-    assert lab.watcher.settled().detail == "0 requests, 0 failed, longest 0.00 s; none was answered"
+    assert lab.watcher.settled().detail == "users: 0 requests, 0 failed, longest 0.00 s; none was answered"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +193,7 @@ def test_silence_does_not_count_when_no_request_ended(build: Build) -> None:
     lab.record.start(0)
     (source,) = lab.watcher.end()
     assert (source.answers, source.exists, source.fresh) == (True, False, True)
-    assert source.detail == "no request ended"
+    assert source.detail == "no request of users ended"
 
 
 def test_silence_does_not_count_when_the_record_stopped(build: Build) -> None:
@@ -188,7 +203,7 @@ def test_silence_does_not_count_when_the_record_stopped(build: Build) -> None:
     assert wait_until("an old record", lambda: not lab.watcher.end()[0].fresh, deadline_s=2)
     (source,) = lab.watcher.end()
     assert (source.answers, source.exists, source.fresh) == (True, True, False)
-    assert "the users' last line is" in source.detail
+    assert "the last line of users is" in source.detail
 
 
 def test_silence_does_not_count_when_a_line_is_torn(build: Build) -> None:
@@ -199,7 +214,7 @@ def test_silence_does_not_count_when_a_line_is_torn(build: Build) -> None:
     lab.record.request()
     (source,) = lab.watcher.end()
     assert not source.answers
-    assert source.detail.startswith("not a line of a users' record")
+    assert source.detail.startswith("not a line of the record of users")
 
 
 def test_silence_does_not_count_when_the_predicate_crashes(build: Build) -> None:
@@ -211,35 +226,105 @@ def test_silence_does_not_count_when_the_predicate_crashes(build: Build) -> None
     assert "the predicate crashed: ZeroDivisionError" in source.detail
 
 
+# ------------------------------------------------------------------------------------------- several services' users
+
+
+def test_users_of_several_services_are_counted_together(build: Build) -> None:
+    lab = build(with_archive=True)
+    lab.watcher.begin("a1")
+    lab.record.request(ok=False)
+    lab.archive.request()  # its ids are its own: the same as above
+    waiting = lab.archive.start(0, "archive GET /projects")
+    lab.record.start(0)
+    lab.archive.end(waiting, ok=False)
+    seen = lab.watcher.record()
+    assert (seen.requests, seen.failures) == (4, 2)
+
+
+def test_an_endpoint_is_blocked_although_another_services_users_are_served(build: Build) -> None:
+    lab = build(with_archive=True)
+    lab.watcher.begin("a1")
+    lab.archive.start(0, "archive GET /projects")
+
+    def blocked() -> bool:
+        lab.record.request()
+        return lab.watcher.record().blocked_s > 0.3
+
+    wait_until("a blocked endpoint", blocked, deadline_s=2)
+
+
+@pytest.mark.parametrize("served", ["users", "archive-users"])
+def test_served_are_users_only_if_those_of_every_service_are(build: Build, served: str) -> None:
+    lab = build(with_archive=True)
+    one, other = (lab.record, lab.archive) if served == "users" else (lab.archive, lab.record)
+    one.request()
+    assert not lab.watcher.settled().holds
+    assert "none was answered" in lab.watcher.settled().detail
+    other.request()
+    seen = lab.watcher.settled()
+    assert seen.holds
+    assert [part.partition(":")[0] for part in seen.detail.split("; ")] == ["users", "archive-users"]
+    other.request(ok=False)
+    assert not lab.watcher.settled().holds
+
+
+def test_silence_counts_only_while_every_record_is_alive(build: Build) -> None:
+    lab = build(with_archive=True)
+    lab.watcher.begin("a1")
+    lab.record.request()
+    (source,) = lab.watcher.end()
+    assert (source.answers, source.exists, source.fresh) == (False, False, False)
+    assert source.detail == "the record of archive-users does not grow; no request of archive-users ended"
+    lab.watcher.begin("a2")
+    lab.record.request()
+    lab.archive.request()
+    (source,) = lab.watcher.end()
+    assert (source.answers, source.exists, source.fresh, source.detail) == (True, True, True, "")
+
+
+def test_without_any_record_nobody_is_served_and_silence_says_nothing(tmp_path: Path) -> None:
+    watcher = UsersWatcher(None, Journal(tmp_path, "r1"), [symptom(bool)], records={})  # type: ignore[arg-type]
+    try:
+        watcher.begin("a1")
+        assert not watcher.settled().holds
+        (source,) = watcher.end()
+        assert (source.answers, source.exists, source.fresh) == (False, False, False)
+    finally:
+        watcher.close()
+
+
+# ------------------------------------------------------------------------------------------------------- the tally
+
+
 def test_blocked_is_the_longest_stretch_of_one_endpoint_while_others_are_served() -> None:
     tally = Tally(began=100)
     for t in range(100, 110):
-        tally.start(t, LIST, t)
-        tally.end(t, t + 0.1, ok=True)
-    tally.start(1, CREATE, 101)
-    tally.end(1, 101.5, ok=True)
-    tally.start(2, CREATE, 102)
-    tally.end(2, 106, ok=False)
+        tally.start(of(t), LIST, t)
+        tally.end(of(t), t + 0.1, ok=True)
+    tally.start(of(1), CREATE, 101)
+    tally.end(of(1), 101.5, ok=True)
+    tally.start(of(2), CREATE, 102)
+    tally.end(of(2), 106, ok=False)
     assert tally.seen(107).blocked_s == pytest.approx(5.5), "a failure goes on blocking"
-    tally.start(3, CREATE, 108)
-    tally.end(3, 108.5, ok=True)
+    tally.start(of(3), CREATE, 108)
+    tally.end(of(3), 108.5, ok=True)
     assert tally.seen(200) == Seen(requests=13, failures=1, longest_wait_s=4, blocked_s=7)
 
 
 def test_an_endpoint_that_nobody_wants_is_not_blocked() -> None:
     tally = Tally(began=0)
-    tally.start(1, LIST, 1)
-    tally.end(1, 1.2, ok=True)
+    tally.start(of(1), LIST, 1)
+    tally.end(of(1), 1.2, ok=True)
     assert tally.seen(60).blocked_s == pytest.approx(0.2)
-    tally.start(2, LIST, 60)
+    tally.start(of(2), LIST, 60)
     assert tally.seen(61).blocked_s == pytest.approx(59.8)
 
 
 def test_what_ended_before_the_window_is_not_counted() -> None:
-    tally = Tally(began=10, waiting={1: (LIST, 2.0), 2: (CREATE, 3.0)})
-    assert tally.end(1, 9.5, ok=False) == 7.5
-    assert tally.end(2, 12.0, ok=True) == 9.0
-    assert tally.end(99, 12.0, ok=False) is None
+    tally = Tally(began=10, waiting={of(1): (LIST, 2.0), of(2): (CREATE, 3.0)})
+    assert tally.end(of(1), 9.5, ok=False) == 7.5
+    assert tally.end(of(2), 12.0, ok=True) == 9.0
+    assert tally.end(of(99), 12.0, ok=False) is None
     assert tally.seen(12) == Seen(requests=1, failures=0, longest_wait_s=2, blocked_s=2)
 
 
@@ -258,9 +343,9 @@ def test_the_tally_agrees_with_counting_it_all_at_once(
     for t, ends, number in sorted(lines):
         endpoint, _, _, ok = requests[number]
         if ends:
-            tally.end(number, t, ok=ok)
+            tally.end(of(number), t, ok=ok)
         else:
-            tally.start(number, endpoint, t)
+            tally.start(of(number), endpoint, t)
     counted = [(sent, took, ok) for _, sent, took, ok in requests if sent + took >= began]
     seen = tally.seen(now)
     assert seen.requests == len(counted)

@@ -262,6 +262,7 @@ class AlertWatcher:
                     signal_kind=signal.kind,
                     by="Alertmanager webhook",
                     detail=_told(notification),
+                    labels=dict(notification.labels),
                 )
 
     # ------------------------------------------------------------------------------- whether silence would count

@@ -6,10 +6,10 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from runlab.journal import Journal
 from runlab.model import Impact, JsonObject, Observation, Signal, Source, Stack, UsersSay
@@ -17,6 +17,9 @@ from verifiers.logs import Tail
 from verifiers.watching import Loop
 
 _POLL_S: Final = 0.1
+
+Request: TypeAlias = tuple[str, int]
+"""The service that holds the user, and the request's id in its record."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +63,23 @@ class Tally:
     requests: int = 0
     failures: int = 0
     longest_wait_s: float = 0.0
-    waiting: dict[int, tuple[str, float]] = field(default_factory=dict)
-    """Endpoint and time of sending, by id."""
+    waiting: dict[Request, tuple[str, float]] = field(default_factory=dict)
+    """Endpoint and time of sending, by request."""
     _endpoints: dict[str, _Endpoint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for endpoint, _ in self.waiting.values():
             self._endpoints.setdefault(endpoint, _Endpoint(self.began))
 
-    def start(self, number: int, endpoint: str, t: float) -> None:
-        self.waiting[number] = endpoint, t
+    def start(self, request: Request, endpoint: str, t: float) -> None:
+        self.waiting[request] = endpoint, t
         self._endpoints.setdefault(endpoint, _Endpoint(max(t, self.began)))
 
-    def end(self, number: int, t: float, *, ok: bool) -> float | None:
+    def end(self, request: Request, t: float, *, ok: bool) -> float | None:
         """Returns how long it waited in all, in seconds; None for a request whose beginning was not seen."""
-        if number not in self.waiting:
+        if request not in self.waiting:
             return None
-        name, sent = self.waiting.pop(number)
+        name, sent = self.waiting.pop(request)
         if t >= self.began:
             self._count(self._endpoints[name], max(sent, self.began), t, ok=ok)
         return t - sent
@@ -115,11 +118,35 @@ class _Symptom:
     crash: str = ""
 
 
-class UsersWatcher:
-    """Reads the users' record as it grows, and sees the symptoms that it tells of. A `Watcher`.
+@dataclass
+class _Stream:
+    """The record of one service that holds users, as far as it was read."""
 
-    `record` is a file of JSON Lines, two a request: `{"event": "start", "id", "t", "endpoint"}` and `{"event": "end",
-    "id", "t", "ok", …}`; `t` is CLOCK_MONOTONIC in seconds. Users are served if in the last `recent_s` seconds requests
+    service: str
+    tail: Tail
+    recent: deque[tuple[float, float, bool]] = field(default_factory=deque)
+    """Ended, waited, ok."""
+    last_line: float = 0.0
+    ended: int = 0
+    """Requests that ended in the window."""
+    missing: str = ""
+    malformed: str = ""
+
+    def gap(self, began: float) -> str:
+        """Why this record says nothing of the window; "" when it does."""
+        grows = self.last_line > began
+        return self.missing or self.malformed or ("" if grows else f"the record of {self.service} does not grow")
+
+    def age_s(self, now: float) -> float:
+        return now - self.last_line
+
+
+class UsersWatcher:
+    """Reads the users' records as they grow, and sees the symptoms that they tell of together. A `Watcher`.
+
+    `records` has a file of JSON Lines for each service that holds users, two lines a request: `{"event": "start", "id",
+    "t", "endpoint"}` and `{"event": "end", "id", "t", "ok", …}`; `t` is CLOCK_MONOTONIC in seconds, `id` is the file's
+    own, `endpoint` everybody's. Users are served if those of every record are: in the last `recent_s` seconds requests
     were answered, none failed and none waited for `slow_s`. A record whose last line is older than `stale_s` is not
     fresh; users who give up after 4 s write at least that often even when nothing is answered.
     """
@@ -132,7 +159,7 @@ class UsersWatcher:
         journal: Journal,
         signals: Sequence[Signal],
         *,
-        record: Path,
+        records: Mapping[str, Path],
         slow_s: float = 1.0,
         recent_s: float = 1.0,
         stale_s: float = 5.0,
@@ -140,18 +167,17 @@ class UsersWatcher:
         self._journal, self._slow_s, self._recent_s, self._stale_s = journal, slow_s, recent_s, stale_s
         self._symptoms = [_Symptom(s, s.probe) for s in signals if isinstance(s.probe, UsersSay)]
         self._arm: str | None = None
-        self._tail = Tail(record, from_start=True)
+        self._streams = [_Stream(service, Tail(path, from_start=True)) for service, path in records.items()]
         self._tally = Tally(time.monotonic())
-        self._recent: deque[tuple[float, float, bool]] = deque()  # ended, waited, ok
-        self._last_line = 0.0
-        self._missing, self._malformed = "", ""
         self._lock = threading.Lock()
         self._loop = Loop("users", self._look, _POLL_S)
 
     def begin(self, arm: str) -> None:
         with self._lock:
             self._read()
-            self._arm, self._malformed = arm, ""
+            self._arm = arm
+            for stream in self._streams:
+                stream.malformed, stream.ended = "", 0
             self._tally = Tally(time.monotonic(), waiting=self._tally.waiting)
             for symptom in self._symptoms:
                 symptom.seen, symptom.crash = False, ""
@@ -166,35 +192,31 @@ class UsersWatcher:
     def settled(self) -> Observation:
         with self._lock:
             self._read()
-            now = time.monotonic()
-            ended = [(waited, ok) for t, waited, ok in self._recent if t >= now - self._recent_s]
-            waits = [waited for waited, _ in ended] + [now - sent for _, sent in self._tally.waiting.values()]
-            missing = self._missing
-        failed, longest_s = sum(not ok for _, ok in ended), max(waits, default=0.0)
-        holds = not missing and bool(ended) and not failed and longest_s < self._slow_s
-        detail = missing or f"{len(waits)} requests, {failed} failed, longest {longest_s:.2f} s"
-        return Observation(holds, "users' record", detail if ended or missing else f"{detail}; none was answered")
+            looks = [self._served(stream) for stream in self._streams]
+        holds = bool(looks) and all(served for served, _ in looks)
+        return Observation(holds, "users' record", "; ".join(said for _, said in looks) or "there is no record")
 
     def end(self) -> Sequence[Source]:
         self._look()
         with self._lock:
-            age_s = time.monotonic() - self._last_line
-            served, missing = self._tally.requests > 0, self._missing or self._malformed or self._loop.crash
-            silent = missing or ("" if self._last_line > self._tally.began else "the users' record does not grow")
+            now, began = time.monotonic(), self._tally.began
+            silent = [self._loop.crash, *(stream.gap(began) for stream in self._streams)]
+            unserved = [f"no request of {stream.service} ended" for stream in self._streams if not stream.ended]
+            stale = [
+                f"the last line of {stream.service} is {stream.age_s(now):.1f} s old"
+                for stream in self._streams
+                if stream.last_line and stream.age_s(now) > self._stale_s
+            ]
+            fresh = bool(self._streams) and all(stream.age_s(now) <= self._stale_s for stream in self._streams)
             self._arm = None
-        gaps = [
-            silent,
-            "" if served else "no request ended",
-            f"the users' last line is {age_s:.1f} s old" if age_s > self._stale_s and self._last_line else "",
-        ]
         return [
             Source(
                 symptom.signal.name,
                 symptom.signal.claim,
-                answers=not (silent or symptom.crash),
-                exists=served,
-                fresh=age_s <= self._stale_s,
-                detail="; ".join(filter(None, (symptom.crash, *gaps))),
+                answers=bool(self._streams) and not any((symptom.crash, *silent)),
+                exists=bool(self._streams) and not unserved,
+                fresh=fresh,
+                detail="; ".join(filter(None, (symptom.crash, *silent, *unserved, *stale))),
             )
             for symptom in self._symptoms
         ]
@@ -227,28 +249,44 @@ class UsersWatcher:
                     detail=f"{symptom.probe.what}: {seen}",
                 )
 
-    def _read(self) -> None:
-        self._missing = ""
-        try:
-            for line in self._tail.lines():
-                self._note(line)
-        except OSError as error:
-            self._missing = f"the users' record can't be read: {error.strerror}"
-        oldest = time.monotonic() - self._recent_s
-        while self._recent and self._recent[0][0] < oldest:
-            self._recent.popleft()
+    def _served(self, stream: _Stream) -> tuple[bool, str]:
+        """Whether the users of one record are served, and how; to be asked after reading, under the lock."""
+        now = time.monotonic()
+        ended = [(waited, ok) for t, waited, ok in stream.recent if t >= now - self._recent_s]
+        waiting = [now - sent for (service, _), (_, sent) in self._tally.waiting.items() if service == stream.service]
+        waits = [waited for waited, _ in ended] + waiting
+        failed, longest_s = sum(not ok for _, ok in ended), max(waits, default=0.0)
+        detail = f"{stream.service}: {len(waits)} requests, {failed} failed, longest {longest_s:.2f} s"
+        if stream.missing:
+            return False, stream.missing
+        if not ended:
+            return False, f"{detail}; none was answered"
+        return not failed and longest_s < self._slow_s, detail
 
-    def _note(self, line: str) -> None:
+    def _read(self) -> None:
+        oldest = time.monotonic() - self._recent_s
+        for stream in self._streams:
+            stream.missing = ""
+            try:
+                for line in stream.tail.lines():
+                    self._note(stream, line)
+            except OSError as error:
+                stream.missing = f"the users' record can't be read: {error.strerror} ({stream.service})"
+            while stream.recent and stream.recent[0][0] < oldest:
+                stream.recent.popleft()
+
+    def _note(self, stream: _Stream, line: str) -> None:
         try:
             event: JsonObject = json.loads(line)
-            t = float(event["t"])
+            t, request = float(event["t"]), (stream.service, event["id"])
             if event["event"] == "start":
-                self._tally.start(event["id"], event["endpoint"], t)
+                self._tally.start(request, event["endpoint"], t)
             else:
-                waited = self._tally.end(event["id"], t, ok=event["ok"])
+                waited = self._tally.end(request, t, ok=event["ok"])
                 if waited is not None:
-                    self._recent.append((t, waited, event["ok"]))
+                    stream.recent.append((t, waited, event["ok"]))
+                    stream.ended += t >= self._tally.began
         except (ValueError, KeyError, TypeError):
-            self._malformed = f"not a line of a users' record: {line[:80]!r}"
+            stream.malformed = f"not a line of the record of {stream.service}: {line[:80]!r}"
             return
-        self._last_line = t
+        stream.last_line = t

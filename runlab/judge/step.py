@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from runlab import tables
 from runlab.journal import evidence
 from runlab.judge.history import ArmHistory, Step, of_kind
 from runlab.judge.pieces import Piece, Status
@@ -217,18 +216,19 @@ def _not_from_output(claim: Claim, facts: Mapping[str, Sequence[JsonObject]], co
     for name, found in facts.items():
         for fact in found:
             command = by_evidence.get(fact["evidence"])
-            if command is None or not _stands_in(command["stdout"], fact):
+            if command is None or not _stands_in(command, fact):
                 return f"{name} {fact['value']} does not stand in the output of any command of this step"
             if own and command["printed"] not in own:
                 return f"{name} {fact['value']} was not read from the sentence's own command"
     return ""
 
 
-def _stands_in(output: str, fact: JsonObject) -> bool:
-    """Whether reading the output again, in the way that the fact names, gives its value."""
+def _stands_in(command: JsonObject, fact: JsonObject) -> bool:
+    """Whether reading the command's output again, in the way that the fact names, gives its value."""
+    output = command["stdout"]
     way, _, what = str(fact["column"]).partition(" ")
     if way == "column":
-        values = [row.get(what) for row in csv.DictReader(io.StringIO(output))]
+        values = [row.get(what) for row in tables.read(command["argv"][0], output)[1]]
     elif way == "group":
         values = [match[1] for match in re.finditer(what.removeprefix("of "), output)]
     else:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from runlab.model import Json, JsonObject
+from runlab.model import JsonObject
 from runlab.reporting import digest
 from runlab.reporting.evidence import Evidence
 from runlab.reporting.schema import ClaimResult, Results, ScenarioResult
@@ -115,7 +115,7 @@ def _arm(scenario: ScenarioResult, events: Sequence[JsonObject], longest: float)
     }
 
 
-def _pairs(value: Json) -> list[tuple[str, str]]:
+def _pairs(value: object) -> list[tuple[str, str]]:
     """A setting as (name, value) pairs; the name is "" where there is none."""
     if isinstance(value, Mapping):
         return [(str(name), str(part)) for name, part in value.items()]

@@ -1,59 +1,87 @@
 """results.json, schema 1, as types: what the judge makes and every report reads. Times are RFC 3339, durations seconds.
 
-The types describe; nothing checks them at run time, so that a report can still be made from a run that ended half-way.
-What such a run or an older judge leaves out is filled in by `whole`.
+runlab/schemas/results.json is made of them, for readers without this package. Nothing checks them at run time, so that
+a report can still be made from a run that ended half-way; what such a run leaves out is filled in by `whole`.
 """
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypeAlias, cast
 
-from runlab.model import ArmName, Json, JsonObject, Kind, PartKind, Role, Verdict
+from typing_extensions import TypedDict  # typing's own, before Python 3.12, does not tell pydantic enough
+
+from runlab.model import ArmName, JsonObject, Kind, PartKind, Role, Verdict
+
+Outcome: TypeAlias = Literal["passed", "failed", "skipped", "error"]
 
 
 class Run(TypedDict):
-    """`executed`, `executable` and `total` count claims: tried here, possible here, in all loaded runbooks.
+    """`executed`, `executable`, `planned` and `total` count claims: tried here, possible here, in runbooks that have a
+    scenario, in all loaded runbooks.
 
-    `lacks` counts the scenarios that could not run, by the capability that was missing. `complete` is false when the
-    run was cut off; `exit_status` is None when it is not known.
+    `lacks` counts the scenarios that could not run, by the capability that was missing. `undefined` names the claims of
+    procedures that nobody can carry out. `complete` is false when the run was cut off; `exit_status` is None when it is
+    not known.
     """
 
     id: str
     started: str | None
     ended: str | None
     command: str | None
-    seed: Json
+    seed: str | None
     exit_status: int | None
     complete: bool
     executed: int
     executable: int | None
+    planned: int
     total: int
     lacks: dict[str, int]
-    notes: list[str]
+    undefined: list[str]
+    notes: NotRequired[list[str]]
+
+
+class Environment(TypedDict, total=False):
+    """Where the run took place; empty when it was cut off before that was known.
+
+    `versions` by service, `missing` by capability: why it could not be had here. `ready_s`: until all services were
+    healthy, `start_s`: until Prometheus had scraped them, too. `namespaces`: whether the stack had a PID namespace.
+    """
+
+    runtime: str
+    namespaces: bool
+    machine: str
+    versions: dict[str, str]
+    time_scale: float
+    capabilities: list[str]
+    missing: dict[str, str]
+    ready_s: float
+    start_s: float
 
 
 class ScenarioResult(TypedDict):
-    """One arm of one scenario: one test. `floor_s` is what had to be waited for (scrapes, ranges, deadlines).
+    """One arm of one scenario: one test. `floor_s` is what had to be waited for (scrapes, ranges, deadlines), `floor`
+    the same by what for.
 
     `wall_s` is by the monotonic clock; without it the wall time follows from `started` and `ended`.
     """
 
     id: str
     runbook: str
-    scenario: NotRequired[str]
+    scenario: str
     arm: ArmName
     fault: str | None
     case: str | None
-    outcome: str
+    outcome: Outcome
     started: str | None
     ended: str | None
-    wall_s: NotRequired[float | None]
+    wall_s: float | None
     ttd_s: float | None
     ttr_s: float | None
     watched_s: float | None
     floor_s: float | None
     self_healed_s: float | None
-    message: NotRequired[str | None]
+    floor: dict[str, float]
+    message: str
 
 
 class PartResult(TypedDict):
@@ -65,15 +93,15 @@ class PartResult(TypedDict):
 
 
 class ByScenario(TypedDict):
-    """How one claim came out in one arm; `evidence` where the judge gives it."""
+    """How one claim came out in one arm."""
 
-    scenario: str | None
-    arm: ArmName | None
-    fault: NotRequired[str | None]
+    scenario: str
+    arm: ArmName
+    fault: str | None
     case: str | None
     verdict: Verdict
     reason: str
-    evidence: NotRequired[list[str]]
+    evidence: list[str]
 
 
 class ClaimResult(TypedDict):
@@ -103,15 +131,15 @@ class ProcedureResult(TypedDict):
     case: str | None
     verdict: Verdict
     reason: str
+    evidence: list[str]
     ttr_s: float | None
     watched_s: float | None
-    steps: NotRequired[list[Json]]
 
 
 class Results(TypedDict):
-    schema: int
+    schema: Literal[1]
     run: Run
-    environment: dict[str, Json]
+    environment: Environment
     scenarios: list[ScenarioResult]
     claims: list[ClaimResult]
     procedures: list[ProcedureResult]

@@ -53,7 +53,10 @@ SENTENCE, REASON = 160, 220
 def before_tests(
     plan: JsonObject, *, claims: JsonObject | None = None, unplanned: Sequence[JsonObject] = ()
 ) -> RenderableType:
-    """What will be executed and what can't be, and why: from the journal's `plan`, `claims` and `unplanned` events."""
+    """What will be executed and what can't be, and why: from the journal's `plan` and `claims` events.
+
+    `unplanned`: the scenarios that can't run, as {"scenario", "needs": [capability]}.
+    """
     scenarios = plan["scenarios"]
     total = sum(len(book["claims"]) for book in claims["runbooks"]) if claims else 0
     lines = [Text.assemble((f"{len(plan['arms'])} tests", "bold"), f" of {_many(len(scenarios), 'scenario')}", ":")]

@@ -7,5 +7,8 @@ itself must be readable by any Python 3.
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - the very case this is for
-    sys.stderr.write("setup: Python 3.11 or newer is needed, this is {}.{}\n".format(*sys.version_info[:2]))
+    sys.stderr.write(
+        "setup: Python 3.11 or newer is needed, this is {}.{}; install one beside it"
+        " (Ubuntu 22.04: apt-get install python3.11)\n".format(*sys.version_info[:2])
+    )
     sys.exit(2)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 from runlab.model import LabError
 from runlab.setup import doctor, packages
+from runlab.setup.programs import CHECKOUT
 from runlab.setup.run import say
 from runlab.setup.steps import set_up
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+__all__ = ["CHECKOUT", "main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,22 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
+    status = 0
     try:
         if options.command == "doctor":
             rows = doctor.examine(CHECKOUT)
             print(doctor.as_text(rows))
-            return 0 if all(row.present for row in rows if row.kind == "server") else 1
-        if options.command == "system":
+            status = 0 if all(row.present for row in rows if row.needed) else 1
+        elif options.command == "system":
             packages.install(tuple(options.package) or packages.missing())
         else:
             set_up(CHECKOUT)
-    except LabError as error:
-        print(f"setup: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+    except* LabError as errors:
+        for error in errors.exceptions:
+            print(f"setup: {error}", file=sys.stderr)
+        status = 2
+    except* KeyboardInterrupt:
         say("interrupted; what was begun is put back, the next set-up goes on from here")
-        return 130
-    return 0
+        status = 130
+    return status
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

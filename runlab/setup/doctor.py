@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runlab.setup import environment
+from runlab.setup import environment, programs, toxiproxy
+from runlab.setup.distribution import package_name
 from runlab.setup.interpreter import ACCOUNT, can_switch_accounts
 from runlab.setup.programs import PROGRAMS, Program
 
 NEEDED_MIB = 512  # a run's clusters, logs and reports; 120 MiB were seen
+APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
+USER_NAMESPACES_RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")  # Ubuntu 23.10 and newer
 PID_NAMESPACE = ("unshare", "--pid", "--mount", "--propagation", "unchanged", "--fork", "--kill-child")
 AS_USER = ("--user", "--map-current-user", "--keep-caps")
 # unshare's own --mount-proc fails in a chroot; the mount that lies at /proc is made private first, so that the new one
@@ -34,6 +37,7 @@ class Row:
     present: bool
     detail: str
     mend: str = ""
+    needed: bool = False  # without it nothing can be run
 
 
 def examine(checkout: Path) -> tuple[Row, ...]:
@@ -41,7 +45,12 @@ def examine(checkout: Path) -> tuple[Row, ...]:
     return (
         *(_program(program) for program in PROGRAMS),
         _git(),
-        _environment(checkout),
+        # where the wheel was installed, its packages are for others to set up
+        *((_environment(checkout),) if (checkout / "requirements.lock").exists() else ()),
+        _squawk(checkout),
+        _pg_schema_diff(),
+        _toxiproxy(),
+        _confinement(),
         _pid_namespace(),
         _accounts(),
         _loopback(),
@@ -63,10 +72,57 @@ def as_text(rows: Iterable[Row]) -> str:
 
 def _program(program: Program) -> Row:
     path = program.find()
+    needed = program.kind == "server" and not program.optional
     if path is None:
-        mend = f"apt-get install --no-install-recommends {program.package}"
-        return Row(program.name, program.kind, False, f"not found; {program.purpose}", mend)
-    return Row(program.name, program.kind, True, f"{_version(path)} ({path})")
+        if program.package is None:
+            mend = toxiproxy.mend()
+        else:
+            mend = f"apt-get install --no-install-recommends {package_name(program.package)}"
+        return Row(program.name, program.kind, False, f"not found; {program.purpose}", mend, needed)
+    detail = f"{_version(path)} ({path})" if program.tells_version else f"({path})"
+    return Row(program.name, program.kind, True, detail, needed=needed)
+
+
+def _toxiproxy() -> Row:
+    what = "toxiproxy"
+    if programs.find(toxiproxy.BINARY) is not None:
+        return Row(what, "capability", True, "connections to the databases can be slowed and cut")
+    return Row(
+        what, "capability", False, "without it they go directly, and faults on them are untested", toxiproxy.mend()
+    )
+
+
+def _squawk(checkout: Path) -> Row:
+    path = checkout / ".venv" / "bin" / "squawk"
+    if not path.exists():
+        return Row("squawk", "tool", False, "not found; lints migrations in the pipeline", "make setup")
+    return Row("squawk", "tool", True, f"{_version(path)} ({path})")
+
+
+def _pg_schema_diff() -> Row:
+    what = "pg-schema-diff"
+    path = shutil.which(what, path=programs.system_path())
+    if path is None:
+        mend = "go install github.com/stripe/pg-schema-diff/cmd/pg-schema-diff@latest, then put it into /usr/local/bin"
+        return Row(what, "tool", False, "not found; optional, tried where it is there", mend)
+    return Row(what, "tool", True, f"({path})")
+
+
+def _confinement() -> Row:
+    """An AppArmor profile for a server names the folders of the system's own service, which a run's are not."""
+    what = "unconfined-servers"
+    try:
+        profiles = re.findall(r"^(\S+) \((?:enforce|kill)\)$", APPARMOR_PROFILES.read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        return Row(what, "capability", True, "no AppArmor here")
+    except OSError as error:
+        return Row(what, "capability", False, f"unknown: {APPARMOR_PROFILES}: {error.strerror}", "look as root")
+    found = {str(path): program.name for program in PROGRAMS if (path := program.find())}
+    confined = sorted(path for path, name in found.items() if {path, name, Path(path).name} & set(profiles))
+    if not confined:
+        return Row(what, "capability", True, "AppArmor enforces no profile of the lab's programs")
+    detail = f"AppArmor keeps {', '.join(confined)} to the system's own folders"
+    return Row(what, "capability", False, detail, f"aa-complain {' '.join(confined)} (package apparmor-utils)")
 
 
 def _git() -> Row:
@@ -78,8 +134,9 @@ def _git() -> Row:
 
 def _version(program: Path) -> str:
     _, output = _try((program, "--version"))
-    match = re.search(r"\d+(\.\d+)+\S*", output)
-    return match[0].rstrip(",") if match else "version unknown"
+    # MariaDB's clients name their own version first, then that of the distribution which they belong to
+    match = re.search(r"Distrib (\d\S+)", output) or re.search(r"(\d+(?:\.\d+)+\S*)", output)
+    return match[1].rstrip(",") if match else "version unknown"
 
 
 def _environment(checkout: Path) -> Row:
@@ -96,6 +153,8 @@ def _pid_namespace() -> Row:
     if status == 0:
         return Row(what, "capability", True, "the kernel ends whatever a run started")
     mend = "allow namespaces (in a container: CAP_SYS_ADMIN); without them a keeper and a guard end what a run started"
+    if USER_NAMESPACES_RESTRICTED.exists() and USER_NAMESPACES_RESTRICTED.read_text().strip() == "1":
+        mend = f"run as root, or: sysctl -w kernel.{USER_NAMESPACES_RESTRICTED.name}=0"
     return Row(what, "capability", False, (output.strip().splitlines() or ["unshare failed"])[0], mend)
 
 

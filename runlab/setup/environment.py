@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from runlab.model import LabError
 from runlab.setup import uv
-from runlab.setup.interpreter import can_switch_accounts, choose, runs, runs_as_account
+from runlab.setup.interpreter import choose, runs
+from runlab.setup.place import alone, place, writable
 from runlab.setup.run import run, say
 
 STAMP = "runlab-setup.json"
-SHARED_PLACE = Path("/var/cache/runlab")
 # uv takes no interpreter but the one it is given, and trusts the certificates that this machine trusts
 UV_SETTINGS = {"UV_PYTHON_DOWNLOADS": "never", "UV_NATIVE_TLS": "1", "UV_NO_PROGRESS": "1", "VIRTUAL_ENV": ""}
 
@@ -31,12 +28,11 @@ def ready(checkout: Path) -> bool:
 
 def make(checkout: Path) -> None:
     """Make .venv, or mend it; returns at once when another process has just done so. Raises LabError."""
-    os.umask(0o022)  # the services' account must be able to read it
-    with _alone(checkout):
+    with alone(checkout):
         if ready(checkout):
             return
         installer = uv.obtain(checkout)
-        venv = _place(checkout)
+        venv = place(checkout / ".venv", checkout)
         before = _read_stamp(venv)
         (venv / STAMP).unlink(missing_ok=True)
         if not (_alive(venv) and _made_here(venv)):
@@ -75,8 +71,7 @@ def _uv(command: tuple[str | Path, ...], doing: str) -> None:
 def _uv_cache() -> dict[str, str]:
     """Accounts without a home that can be written, as in many containers, do without uv's cache."""
     folder = Path(os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache" / "uv")
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return {} if os.access(nearest, os.W_OK) else {"UV_NO_CACHE": "1"}
+    return {} if writable(folder) else {"UV_NO_CACHE": "1"}
 
 
 def _python(venv: Path) -> Path:
@@ -133,36 +128,3 @@ def _made_here(venv: Path) -> bool:
         return str(venv) in (venv / "bin" / "activate").read_text()
     except OSError:
         return False
-
-
-def _place(checkout: Path) -> Path:
-    """Where .venv really lies: elsewhere when root's services could not reach it below the checkout."""
-    venv = checkout / ".venv"
-    if not can_switch_accounts() or runs_as_account(("test", "-x", checkout)):
-        if venv.is_symlink():
-            venv.unlink()
-        return venv
-    place = SHARED_PLACE / hashlib.sha256(str(checkout).encode()).hexdigest()[:12]
-    say(f"services cannot reach {checkout}: .venv is a link to {place}")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if venv.is_symlink():
-        venv.unlink()
-    elif venv.exists():
-        shutil.rmtree(venv)
-    venv.symlink_to(place)
-    return place
-
-
-@contextmanager
-def _alone(checkout: Path) -> Iterator[None]:
-    """One set-up at a time in a checkout, held by a lock on the folder itself, so that no file is left."""
-    if not os.access(checkout, os.W_OK):
-        raise LabError(
-            "not writable", where=str(checkout), mend="use a checkout of your own, or have its owner run set-up"
-        )
-    descriptor = os.open(checkout, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -157,6 +157,7 @@ def _disable(links: Iterable[Path], places: Places) -> None:
     """Take `links` away. update-rc.d leaves K links in place of the S links, which later upgrades respect."""
     links = tuple(links)
     for script in sorted({_service(link) for link in links if link.parent.parent == places.root / "etc"}):
-        run(("update-rc.d", script, "disable"), doing=f"disabling {script}", mend=f"run: update-rc.d {script} disable")
+        command = ("update-rc.d", script, "disable")
+        run(command, doing=f"disabling {script}", mend=f"run: {' '.join(command)}", undoes=True)
     for link in links:
         link.unlink(missing_ok=True)

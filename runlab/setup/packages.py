@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from runlab.model import LabError
+from runlab.setup.distribution import package_name
 from runlab.setup.no_daemons import no_daemons
 from runlab.setup.programs import PROGRAMS
 from runlab.setup.run import run, say
@@ -25,13 +26,19 @@ INSTALL = (*APT, "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force
 
 
 def missing() -> tuple[str, ...]:
-    """The packages that bring the programs not found on this machine, each once."""
-    return tuple(dict.fromkeys(program.package for program in PROGRAMS if program.find() is None))
+    """The packages that bring the programs not found on this machine, each once, by their names here."""
+    packages = (program.package for program in PROGRAMS if program.package and program.find() is None)
+    return tuple(dict.fromkeys(package_name(package) for package in packages))
 
 
 def apt_command(packages: tuple[str, ...]) -> str:
     """The one command that an administrator can be handed."""
     return f"sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
+
+
+def can_install() -> bool:
+    """Whether `provide` can install here, rather than say what an administrator would have to do."""
+    return shutil.which("apt-get") is not None and (os.geteuid() == 0 or _sudo_asks_no_password())
 
 
 def provide(packages: tuple[str, ...], checkout: Path) -> bool:
@@ -50,10 +57,15 @@ def provide(packages: tuple[str, ...], checkout: Path) -> bool:
         say(f"not root: installing through sudo: {' '.join(packages)}")
         # -B: root must leave no .pyc of its own in the user's checkout
         command = ("sudo", "-n", sys.executable, "-B", "-m", "runlab.setup", "system", *packages)
-        print(
-            run(command, doing="the installation through sudo", mend=f"run: {apt_command(packages)}", cwd=checkout),
-            end="",
+        said = run(
+            command,
+            doing="the installation through sudo",
+            mend=f"run: {apt_command(packages)}",
+            cwd=checkout,
+            alone=True,
         )
+        for line in said.splitlines():
+            say(line.removeprefix("setup: "))
         return True
     else:
         say(f"missing, and this account is not root. An administrator runs:\n  {apt_command(packages)}")
@@ -79,12 +91,12 @@ def install(packages: tuple[str, ...]) -> None:
     say(f"installing by apt: {' '.join(packages)} ({count} packages with what they depend on; no daemon is started)")
     with no_daemons() as ours:
         try:
-            run((*INSTALL, *packages), doing="apt-get install", mend=mend, env=QUIET | ours)
+            run((*INSTALL, *packages), doing="apt-get install", mend=mend, env=QUIET | ours, alone=True)
         except LabError:
             if updated:
                 raise
             _update(mend)  # the lists can name versions that the archive no longer holds
-            run((*INSTALL, *packages), doing="apt-get install", mend=mend, env=QUIET | ours)
+            run((*INSTALL, *packages), doing="apt-get install", mend=mend, env=QUIET | ours, alone=True)
 
 
 def _update(mend: str) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 POSTGRES_HOMES = Path("/usr/lib/postgresql")
+TOXIPROXY_VERSION = "2.12.0"
 SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -19,9 +21,11 @@ class Program:
 
     name: str
     kind: Literal["server", "tool"]
-    package: str  # of Debian
+    package: str | None  # of Debian; None: it has none
     binaries: tuple[str, ...]
     purpose: str
+    optional: bool = False  # only services that may be left out need it
+    tells_version: bool = True  # whether `--version` only tells its version
 
     def find(self) -> Path | None:
         """Where it is on `system_path`, or None."""
@@ -33,8 +37,15 @@ def system_path() -> str:
     """The PATH on which a run looks for programs, whatever the user's own: PostgreSQL's newest, then the system's.
 
     Debian keeps PostgreSQL's servers in a folder per major version, outside PATH; a newer one can hold clients only.
+    Last comes what set-up itself made, by the path on which the services' account can reach it.
     """
-    return os.pathsep.join((*(str(home / "bin") for home in _newest_first(POSTGRES_HOMES)), *SYSTEM))
+    postgres = (str(home / "bin") for home in _newest_first(POSTGRES_HOMES))
+    return os.pathsep.join((*postgres, *SYSTEM, os.path.realpath(toxiproxy_home())))
+
+
+def toxiproxy_home(checkout: Path | None = None) -> Path:
+    """Where set-up puts Toxiproxy's server; can be a link."""
+    return (checkout or CHECKOUT) / ".tools" / f"toxiproxy-{TOXIPROXY_VERSION}"
 
 
 def _newest_first(homes: Path) -> list[Path]:
@@ -59,9 +70,39 @@ PROGRAMS: tuple[Program, ...] = (
         ("prometheus-pushgateway", "pushgateway"),
         "keeps the deploy pipeline's metrics",
     ),
+    Program("haproxy", "server", "haproxy", ("haproxy",), "balances the API's replicas"),
+    # not mariadb-server: only that one makes a database, an account and a service that starts at boot
+    Program("mariadbd", "server", "mariadb-server-core", ("mariadbd",), "the archive's database", optional=True),
+    Program(
+        "toxiproxy-server",
+        "server",
+        None,
+        ("toxiproxy-server",),
+        "delays and cuts the connections to the databases",
+        optional=True,
+    ),
     Program("initdb", "tool", "postgresql", ("initdb",), "makes a run's own cluster"),
     Program("promtool", "tool", "prometheus", ("promtool",), "checks the alert rules"),
     Program("psql", "tool", "postgresql-client", ("psql",), "the operator's SQL"),
+    Program("pg_dump", "tool", "postgresql-client", ("pg_dump",), "copies production for a rehearsal"),
+    Program(
+        "mariadb-install-db",
+        "tool",
+        "mariadb-server-core",
+        ("mariadb-install-db",),
+        "makes a run's own MariaDB",
+        optional=True,
+        tells_version=False,  # it would go to work on the system's own data folder
+    ),
+    Program("mariadb", "tool", "mariadb-client", ("mariadb",), "the operator's SQL on MariaDB", optional=True),
+    Program(
+        "mariadb-dump",
+        "tool",
+        "mariadb-client",
+        ("mariadb-dump",),
+        "copies MariaDB's production for a rehearsal",
+        optional=True,
+    ),
     Program("curl", "tool", "curl", ("curl",), "the operator's HTTP"),
 )
 

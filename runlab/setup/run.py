@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runlab.model import LabError
+from runlab.setup.crew import CREW, Command, Crew, Stopped, say
 
-
-def say(line: str) -> None:
-    """Tell people what is being done, at once even when the output is a pipe."""
-    print(f"setup: {line}", flush=True)
+__all__ = ["run", "say", "telling_line"]
 
 
 def run(
@@ -24,32 +21,36 @@ def run(
     mend: str,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    alone: bool = False,
+    undoes: bool = False,
 ) -> str:
     """Run `command` to its end and return what it printed. Raises LabError with its most telling line.
 
-    `env` is added to this process's own. On an interrupt the command is interrupted too and *waited for*: a package
-    manager that went on alone would work behind the back of what is put back afterwards.
+    `env` is added to this process's own. On an interrupt the command is interrupted too, with all that it started
+    unless it is to be `alone`, and *waited for*: a package manager that went on by itself would work behind the back
+    of what is put back afterwards. What `undoes` something is run after an interrupt, too.
     """
+    crew = CREW.get(Crew())
+    whole = Command([str(word) for word in command], {**os.environ, **(env or {})}, cwd, alone=alone, undoes=undoes)
     try:
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-        )
+        crew.start(whole)
     except OSError as error:
         raise LabError(f"{doing} failed: {error.strerror}", where=str(command[0]), mend=mend) from error
-    with process:
+    with whole.process as process:
         try:
             output, _ = process.communicate()
         except BaseException:
-            process.send_signal(signal.SIGINT)
+            whole.interrupt()
             _wait_out(process)
+            if not alone:
+                whole.see_off()
             raise
+        finally:
+            crew.ended(whole)
+    if crew.stopped and not undoes:
+        if not alone:
+            whole.see_off()
+        raise Stopped
     if process.returncode != 0:
         raise LabError(f"{doing} failed: {telling_line(output) or f'exit status {process.returncode}'}", mend=mend)
     return output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from runlab.model import LabError
 from runlab.setup.interpreter import SYSTEM_PYTHON
+from runlab.setup.place import new_beside
 from runlab.setup.run import run, say
 
 PIN = Path(__file__).with_name("uv.txt")
@@ -50,7 +50,8 @@ def obtain(checkout: Path) -> Path:
         return Path(own)
     python, module = maker
     say(f"installing uv {pinned()} into {uv.parent.parent.relative_to(checkout)}")
-    target, new = uv.parent.parent, uv.parent.parent.with_suffix(f".{os.getpid()}")
+    target = uv.parent.parent
+    new = new_beside(target)
     mend = "check the network and pip's settings, then run it again"
     try:
         if module == "ensurepip":

@@ -44,13 +44,9 @@ def _scalar_text(value: object) -> str:
     raise ValueError("must be a string or a number; quote it")
 
 
-def _conditions(value: object) -> object:
+def _long_form(value: object) -> object:
     """The short form `[a, b]` means service_started, as in the specification."""
-    if isinstance(value, list):
-        return dict.fromkeys(value, "service_started")
-    if isinstance(value, dict):
-        return {name: entry.get("condition") if isinstance(entry, dict) else entry for name, entry in value.items()}
-    return value
+    return {name: {"condition": "service_started"} for name in value} if isinstance(value, list) else value
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -60,6 +56,13 @@ Argv = Annotated[list[Text], Field(min_length=1)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Dependency(_Model):
+    """What a service waits for. Without what is not `required` it starts all the same."""
+
+    condition: Condition
+    required: bool = True
 
 
 class Healthcheck(_Model):
@@ -84,13 +87,20 @@ class ServiceLab(_Model):
     """`x-lab` of a service. Argument lists run as the service's account, in its environment, without a shell.
 
     `capabilities`: what faults may count on while it runs. `prepare`: run once, before it starts; the files of its
-    `secrets` exist only meanwhile. `reset`: back to the first day, between scenarios. `version`: its first line of
-    output is the version. `once`: it runs to completion and then counts as ready. `nice`: as nice(1).
+    `secrets` exist only meanwhile. `reset`: back to the first day, between scenarios. `quiesce`: what this service
+    must stop doing before any service is reset. `version`: its first line of output is the version. `once`: it runs to
+    completion and then counts as ready. `nice`: as nice(1).
+
+    `fronts`: further host names, each with the service that is reached through this one at it. Such a host has an
+    address of its own, where this service listens on the ports of the service behind; while this one is left out, the
+    host is the service behind itself.
     """
 
     capabilities: list[str] = []
     prepare: list[Argv] = []
+    quiesce: list[Argv] = []
     reset: list[Argv] = []
+    fronts: dict[str, str] = {}
     version: Argv | None = None
     once: bool = False
     nice: int = 0
@@ -118,7 +128,8 @@ class Mount(_Model):
 
 class Service(_Model):
     """One service. `stop_signal` is what it gets before SIGKILL when the run ends; unless given, nothing: its data is
-    thrown away. The last block of fields is for a container engine and not used here.
+    thrown away. With `profiles` it is optional: runlab/stack/choice.py says when it starts. The last block of fields
+    is for a container engine and not used here.
     """
 
     entrypoint: list[Text] = []
@@ -126,7 +137,8 @@ class Service(_Model):
     environment: dict[str, Text] = {}
     expose: list[int] = []
     healthcheck: Healthcheck | None = None
-    depends_on: Annotated[dict[str, Condition], BeforeValidator(_conditions)] = {}
+    depends_on: Annotated[dict[str, Dependency], BeforeValidator(_long_form)] = {}
+    profiles: list[str] = []
     configs: list[Mount] = []
     secrets: list[Mount] = []
     stop_signal: str = "SIGKILL"
@@ -146,6 +158,18 @@ class Service(_Model):
     @property
     def argv(self) -> list[str]:
         return [*self.entrypoint, *self.command]
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """Every argument list that is run for it."""
+        lab = self.lab
+        checks = [self.healthcheck.argv] if self.healthcheck else []
+        return [self.argv, *checks, *lab.prepare, *lab.quiesce, *lab.reset, *([lab.version] if lab.version else [])]
+
+    @property
+    def requires(self) -> list[str]:
+        """The services without which it does not start."""
+        return [name for name, dependency in self.depends_on.items() if dependency.required]
 
 
 class StackLab(_Model):
@@ -172,13 +196,19 @@ class Compose(_Model):
     volumes: Any = None
 
     def with_dependencies(self, names: Collection[str] | None) -> list[str]:
-        """`names` and whatever they depend on, in the file's order; None means all. LabError for an unknown one."""
+        """`names` and whatever they require, in the file's order; None means all. LabError for an unknown one."""
         wanted = list(self.services if names is None else names)
         for name in wanted:
             if name not in self.services:
                 raise LabError(f"no such service: {name}", mend=f"there are {', '.join(self.services)}")
-            wanted += [other for other in self.services[name].depends_on if other not in wanted]
+            wanted += [other for other in self.services[name].requires if other not in wanted]
         return [name for name in self.services if name in wanted]
+
+    def fronts(self) -> Iterator[tuple[str, str, str]]:
+        """(host, service that fronts, service behind) for each of `x-lab.fronts`."""
+        for name, service in self.services.items():
+            for host, behind in service.lab.fronts.items():
+                yield host, name, behind
 
 
 def read(file: Path, variables: Mapping[str, str] | None = None) -> Compose:
@@ -275,12 +305,22 @@ def _undeclared(compose: Compose) -> Iterator[tuple[tuple[str, ...], str]]:
             ("depends_on", list(service.depends_on), compose.services),
             ("configs", [mount.source for mount in service.configs], compose.configs),
             ("secrets", [mount.source for mount in service.secrets], compose.secrets),
+            ("fronts", list(service.lab.fronts.values()), compose.services),
         ):
             for other in used:
                 if other not in declared:
-                    yield ("services", name, key), f"service {name}: {key} names {other}, which is not declared"
+                    loc = ("services", name, *(("x-lab",) if key == "fronts" else ()), key)
+                    yield loc, f"service {name}: {key} names {other}, which is not declared"
         if name in _reachable(compose, name):
             yield ("services", name, "depends_on"), f"service {name} depends on itself"
+    taken = {*compose.services, *compose.lab.hosts}
+    for host, name, behind in compose.fronts():
+        loc = ("services", name, "x-lab", "fronts", host)
+        if host in taken:
+            yield loc, f"service {name}: there is a host {host} already"
+        if behind == name:
+            yield loc, f"service {name} fronts itself"
+        taken.add(host)
 
 
 def _reachable(compose: Compose, name: str) -> set[str]:

@@ -30,6 +30,7 @@ class Process(NamedTuple):
 
 class _Stat(NamedTuple):
     parent: int
+    session: int
     started: int
     zombie: bool
 
@@ -62,6 +63,12 @@ def descendants(root: int) -> set[Process]:
         if not table[pid].zombie:
             found.add(Process(pid, table[pid].started))
     return found
+
+
+def session(leader: int) -> set[int]:
+    """The pids of every living process in the session of `leader`."""
+    found = {pid: stat for pid in _pids() if (stat := _stat(pid))}
+    return {pid for pid, stat in found.items() if stat.session == leader and not stat.zombie}
 
 
 def carriers(name: str, folder: str) -> set[Process]:
@@ -106,6 +113,13 @@ def end(look: Callable[[], Iterable[Process]], recorded: Collection[Process] = (
         time.sleep(0.005)
     _reap()
     return ended
+
+
+def kill(processes: Iterable[Process]) -> None:
+    """Send SIGKILL to those that are still the same processes."""
+    for it in processes:
+        if _same(it):
+            _send(it.pid, signal.SIGKILL)
 
 
 def reap_children(within_s: float) -> None:
@@ -166,7 +180,7 @@ def _stat(pid: int) -> _Stat | None:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return _Stat(parent=int(fields[1]), started=int(fields[19]), zombie=fields[0] in "ZX")
+    return _Stat(parent=int(fields[1]), session=int(fields[3]), started=int(fields[19]), zombie=fields[0] in "ZX")
 
 
 def _same(it: Process) -> bool:

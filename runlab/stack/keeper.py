@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from runlab.model import LabError
-from runlab.stack import control, ending, folder
+from runlab.stack import control, ending, folder, memory
 from runlab.stack.children import Children, Outcome
 from runlab.stack.plan import Plan
 from runlab.stack.services import Held, Service, in_order
 
 _GUARD_ACTS_WITHIN_S = 1.0
+_MEASURE_S = 10.0
 
 
 class Keeper:
@@ -51,7 +52,10 @@ class Keeper:
             "run_id": self._plan["run_id"],
             "hosts": self._plan["hosts"],
             "secrets": self._plan["secrets"],
+            "ports": self._plan["ports"],
             "capabilities": self._plan["capabilities"],
+            "available": self._plan["available"],
+            "missing": self._plan["missing"],
             "namespace": self._plan["namespace"],
             "versions": {name: it.version for name, it in self._services.items()},
             "logs": {name: it.plan["log"] for name, it in self._services.items()},
@@ -88,10 +92,17 @@ class Keeper:
         self._service(service).restart()
 
     def reset(self) -> None:
+        """Quiesce all services, side by side; then reset each as soon as what it depends on is."""
         depends = {name: it.plan["depends"] for name, it in self._services.items()}
-        failures = in_order(depends, lambda name: self._services[name].reset())
+        failures = in_order(dict.fromkeys(depends, ()), lambda name: self._services[name].quiesce())
+        failures = failures or in_order(depends, lambda name: self._services[name].reset())
         if failures:
             raise next(iter(failures.values()))
+
+    def resident(self) -> dict[str, int]:
+        """Memory of each running service, in bytes: what its processes hold, shared pages divided among their users."""
+        trees = {name: memory.pids_of(it.pid) for name, it in self._services.items() if it.pid}
+        return memory.resident(trees, lambda argv: self.execute(argv, "service", {}, _MEASURE_S)["stdout"])
 
     def end(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -103,8 +114,13 @@ class Keeper:
         in_order(depends, lambda name: self._services[name].bring_up())
 
     def _learn_versions(self) -> None:
+        """Several services are of the same program: it is asked once, so that it does not hold up their start."""
+        known: dict[tuple[str, ...], str] = {}
         for it in self._services.values():
-            it.learn_version()
+            if argv := tuple(it.plan["version"] or ()):
+                if argv not in known:
+                    known[argv] = it.first_line(argv)
+                it.version = known[argv]
 
     def end_everything(self) -> None:
         """End every process below this one, and the run's folder."""
@@ -142,7 +158,9 @@ def main(guard: int, runner: int) -> None:
     if not plan["namespace"]:
         ending.adopt_orphans()
     keeper = Keeper(plan)
-    operations = ("status", "describe", "execute", "hold", "release", "signal", "restart", "reset", "end")
+    operations = (
+        *("status", "describe", "execute", "hold", "release", "signal", "restart", "reset", "resident", "end"),
+    )
     server = control.listen(folder.control_socket(Path(plan["folder"])))
     threading.Thread(
         target=control.serve, args=(server, {name: getattr(keeper, name) for name in operations}), daemon=True

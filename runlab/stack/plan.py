@@ -9,7 +9,7 @@ from typing import TypedDict
 
 
 class Reservation(TypedDict):
-    """What the guard needs before a plan can be made. `ports`: those that must be free, by host name."""
+    """What the guard needs before a plan can be made. `hosts`: the ports that must be free on each."""
 
     run_id: str
     runner: int
@@ -40,6 +40,7 @@ class ServicePlan(TypedDict):
     depends: list[str]
     health: Health | None
     prepare: list[list[str]]
+    quiesce: list[list[str]]
     reset: list[list[str]]
     version: list[str] | None
     secret_files: dict[str, str]
@@ -55,14 +56,21 @@ class Account(TypedDict):
 
 
 class Plan(TypedDict):
-    """A whole stack. `namespace`: whether the keeper is the first process of a PID namespace (the guard fills it)."""
+    """A whole stack. `namespace`: whether the keeper is the first process of a PID namespace (the guard fills it).
+
+    `ports`: those on which the services, and what fronts them, listen. `capabilities` are of the services that start,
+    `available` also of those that nobody needed, and `missing` says why what else is declared cannot be had here.
+    """
 
     run_id: str
     folder: str
     logs: str
     namespace: bool
     hosts: dict[str, str]
+    ports: dict[str, list[int]]
     secrets: dict[str, str]
     capabilities: list[str]
+    available: list[str]
+    missing: dict[str, str]
     accounts: dict[str, Account]
     services: dict[str, ServicePlan]

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from runlab.model import LabError
 from runlab.setup.programs import system_path
 from runlab.stack import folder as folders
 from runlab.stack import programs
+from runlab.stack.choice import Choice
 from runlab.stack.compose import Compose, Service, read
 from runlab.stack.plan import Account, Health, Plan, ServicePlan
 
@@ -26,32 +27,35 @@ Rules = Callable[[str, str], str]
 
 def make(
     file: Path,
-    chosen: Sequence[str],
+    choice: Choice,
     *,
     run_id: str,
     folder: Path,
     logs: Path,
     hosts: Mapping[str, str],
     rules: Rules,
+    own_rules: Path | None,
     variables: Mapping[str, str],
     operator_uid: int,
 ) -> Plan:
-    """Fill the run's folder with what the services need, and say how each of `chosen` is to be run.
+    """Fill the run's folder with what the services need, and say how each service of `choice` is to be run.
 
     Raises LabError for what compose.yaml lacks, for rules that `rules` refuses, and for programs not installed.
     """
     draft = read(file)
     passwords = {secret.environment: secrets.token_urlsafe(24) for secret in draft.secrets.values()}
     config = folder / "config"
-    compose = read(file, _variables(draft, folder) | _addresses(hosts) | passwords | {"RUN_ID": run_id, **variables})
+    known = _variables(draft, folder) | _addresses(hosts) | _left_out(draft, choice, hosts) | passwords
+    compose = read(file, known | {"RUN_ID": run_id, **variables})
     accounts = _accounts(folder, operator_uid)
     config.mkdir(mode=0o700)
     for name, entry in compose.configs.items():
         (config / name).write_text(entry.content, encoding="utf-8")
-    _copy_rules(file, compose.lab.rules, config / "rules", rules)
+    shipped_rules = file.parent / compose.lab.rules if compose.lab.rules else None
+    _copy_rules([folder for folder in (shipped_rules, own_rules) if folder], config / "rules", rules)
     release = _copy_release(file, compose.lab.release, folder / "release")
-    site = _Site(compose, folder, logs, chosen, passwords, release)
-    services = {name: _service(name, site) for name in chosen}
+    site = _Site(compose, folder, logs, choice.services, passwords, release)
+    services = {name: _service(name, site) for name in choice.services}
     _give(folder / "operator", accounts["operator"]["uid"])
     for path in (config, folder / "services", folder / "release"):
         _give(path, accounts["service"]["uid"])
@@ -61,11 +65,31 @@ def make(
         logs=str(logs),
         namespace=False,
         hosts=dict(hosts),
+        ports={host: ports for host, ports in listening(compose, choice.services).items() if ports},
         secrets=passwords,
-        capabilities=_capabilities(compose, chosen),
+        capabilities=sorted(choice.capabilities),
+        available=sorted(choice.available),
+        missing=dict(choice.missing),
         accounts=accounts,
         services=services,
     )
+
+
+def listening(compose: Compose, chosen: Collection[str]) -> dict[str, list[int]]:
+    """The ports of every service and of every host that one fronts; none for what is not among `chosen`.
+
+    What fronts a service listens on that service's own ports.
+    """
+    found = {name: service.expose if name in chosen else [] for name, service in compose.services.items()}
+    for host, name, behind in compose.fronts():
+        found[host] = compose.services[behind].expose if name in chosen else []
+    return found
+
+
+def reached(compose: Compose, chosen: Collection[str], addresses: Mapping[str, str]) -> dict[str, str]:
+    """`addresses` by host, where a host whose fronting service is not among `chosen` is the service behind it."""
+    direct = {host: addresses[behind] for host, name, behind in compose.fronts() if name not in chosen}
+    return {**addresses, **direct}
 
 
 def variable(name: str) -> str:
@@ -75,6 +99,12 @@ def variable(name: str) -> str:
 
 def _addresses(hosts: Mapping[str, str]) -> dict[str, str]:
     return {f"HOST_{variable(name)}": address for name, address in hosts.items()}
+
+
+def _left_out(draft: Compose, choice: Choice, hosts: Mapping[str, str]) -> dict[str, str]:
+    """A regular expression of the addresses of services that do not start; not set when all do."""
+    addresses = [hosts[name].replace(".", "[.]") for name in draft.services if name not in choice.services]
+    return {"HOSTS_LEFT_OUT": "|".join(addresses)} if addresses else {}
 
 
 def _variables(draft: Compose, folder: Path) -> dict[str, str]:
@@ -150,6 +180,7 @@ def _service(name: str, site: _Site) -> ServicePlan:
         depends=[other for other in service.depends_on if other in site.chosen],
         health=_health(service, resolved),
         prepare=[resolved(argv) for argv in service.lab.prepare],
+        quiesce=[resolved(argv) for argv in service.lab.quiesce],
         reset=[resolved(argv) for argv in service.lab.reset],
         version=resolved(service.lab.version) if service.lab.version else None,
         secret_files={
@@ -163,8 +194,8 @@ def _service(name: str, site: _Site) -> ServicePlan:
 
 def _awaited(name: str, compose: Compose) -> bool:
     """Whether another service waits for this one's completion."""
-    conditions = (other.depends_on.get(name) for other in compose.services.values())
-    return "service_completed_successfully" in conditions
+    waits = (other.depends_on[name].condition for other in compose.services.values() if name in other.depends_on)
+    return "service_completed_successfully" in waits
 
 
 def _signal(name: str, service: Service) -> int:
@@ -186,15 +217,13 @@ def _health(service: Service, resolved: Callable[[Sequence[str]], list[str]]) ->
     )
 
 
-def _capabilities(compose: Compose, chosen: Sequence[str]) -> list[str]:
-    declared = {name for service in chosen for name in compose.services[service].lab.capabilities}
-    return sorted(declared | ({"accounts"} if os.geteuid() == 0 else set()))
-
-
-def _copy_rules(file: Path, source: str, target: Path, rules: Rules) -> None:
+def _copy_rules(sources: Sequence[Path], target: Path, rules: Rules) -> None:
     target.mkdir(mode=0o700)
-    for path in sorted((file.parent / source).glob("*.yml")) if source else ():
-        (target / path.name).write_text(rules(path.read_text(encoding="utf-8"), str(path)), encoding="utf-8")
+    for path in (path for source in sources for path in sorted(source.glob("*.yml"))):
+        copy = target / path.name
+        if copy.exists():
+            raise LabError("two files of alert rules have this name", where=str(path), mend="give it another one")
+        copy.write_text(rules(path.read_text(encoding="utf-8"), str(path)), encoding="utf-8")
 
 
 def _copy_release(file: Path, source: str, target: Path) -> dict[str, str]:

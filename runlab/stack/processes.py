@@ -20,7 +20,8 @@ from typing import Any
 
 import runlab
 from runlab.model import CommandResult, JsonObject, LabError
-from runlab.stack import compose, control, folder, planning
+from runlab.stack import compose, control, folder, planning, programs
+from runlab.stack.choice import choose
 from runlab.stack.control import StackError
 from runlab.stack.plan import Plan, Reservation
 from runlab.stack.scraping import wait_for_scrapes
@@ -33,7 +34,13 @@ _ANSWER_S = 10.0
 
 
 class ProcessStack:
-    """A running stack; runlab.model.Stack, and what else the runtime can do. Safe to use from several threads."""
+    """A running stack; runlab.model.Stack, and what else the runtime can do. Safe to use from several threads.
+
+    `capabilities` are of the services that run, `available` also of those that nobody needed; `missing` says of each
+    other one of compose.yaml why it cannot be had here. `ports`: those of each service that runs, and of each further
+    host at which one fronts another. `ready_s`: how long it took until all services were healthy; `start_s`: until
+    Prometheus had scraped them, too.
+    """
 
     runtime = "processes"
 
@@ -44,10 +51,13 @@ class ProcessStack:
         self._about: JsonObject = control.call(socket, "describe")
         self.run_id: str = self._about["run_id"]
         self.capabilities = frozenset(self._about["capabilities"])
-        self.start_s = 0.0
+        self.available = frozenset(self._about["available"])
+        self.missing: Mapping[str, str] = self._about["missing"]
+        self.ports: Mapping[str, tuple[int, ...]] = {host: tuple(on) for host, on in self._about["ports"].items()}
+        self.ready_s = self.start_s = 0.0
 
     def host(self, service: str) -> str:
-        """The address of a service of compose.yaml, or of one of its further hosts, e.g. "runner"."""
+        """The address of a service of compose.yaml, or of one of its further hosts and fronts, e.g. "runner"."""
         return str(self._look_up("hosts", service))
 
     def secret(self, name: str) -> str:
@@ -111,6 +121,11 @@ class ProcessStack:
         """Bring every service back to its first day (`x-lab.reset`). StackError when a command fails."""
         control.call(self.control, "reset", timeout_s=_RESTART_S)
 
+    def resident(self) -> Mapping[str, int]:
+        """The memory that each running service holds, in bytes; see runlab/stack/memory.py."""
+        found: dict[str, int] = control.call(self.control, "resident")
+        return found
+
     def check(self) -> None:
         """StackError, with its last log line, for a service that has died since it was ready."""
         for name, it in control.call(self.control, "status").items():
@@ -128,7 +143,9 @@ class ProcessStack:
             "runtime": self.runtime,
             "namespaces": self._about["namespace"],
             "capabilities": sorted(self.capabilities),
+            "missing": dict(self.missing),
             "services": {name: {"host": self.host(name), "version": versions[name]} for name in versions},
+            "ready_s": self.ready_s,
             "start_s": self.start_s,
         }
 
@@ -164,39 +181,44 @@ def start(
     run_id: str,
     time_scale: float,
     rules: Callable[[str, str], str],
+    own_rules: Path | None = None,
+    needs: Collection[str] | None = None,
     services: Collection[str] | None = None,
     progress: Progress | None = None,
     variables: Mapping[str, str] | None = None,
     namespaces: bool = True,
     operator_uid: int = planning.OPERATOR_UID,
 ) -> ProcessStack:
-    """Start the services of `compose_file` (`services` and what they depend on; None means all) for one run.
+    """Start the services of `compose_file` for one run: those that the capabilities `needs` ask for, None for all; or
+    exactly `services` and what they require. See runlab/stack/choice.py.
 
     Returns once every health check has passed and Prometheus, if it is among them, has scraped every target. Logs go
-    to `reports`/logs, `reports` being the run's own folder. `rules` is applied to each file of alert rules.
+    to `reports`/logs, `reports` being the run's own folder. `rules` is applied to each file of alert rules, those in
+    the folder `own_rules` included.
     `time_scale` is ${TIME_SCALE} in the file; `variables` are further ones. `namespaces=False` does without even where
     they can be had. Raises LabError, one line, with nothing left running.
     """
     began = time.monotonic()
     show = progress or Silent()
     draft = compose.read(compose_file)
-    chosen = draft.with_dependencies(services)
-    ports = {name: service.expose if name in chosen else [] for name, service in draft.services.items()}
+    choice = choose(draft, services, needs, programs.find)
+    ports = planning.listening(draft, choice.services) | draft.lab.hosts
     logs = (reports / "logs").resolve()
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabError(f"cannot be written: {error.strerror}", where=str(reports)) from None
-    guard = _Guard(run_id, ports | draft.lab.hosts, logs, namespaces=namespaces)
+    guard = _Guard(run_id, ports, logs, namespaces=namespaces)
     try:
         plan = planning.make(
             compose_file,
-            chosen,
+            choice,
             run_id=run_id,
             folder=guard.folder,
             logs=logs,
-            hosts=guard.hosts,
+            hosts=planning.reached(draft, choice.services, guard.hosts),
             rules=rules,
+            own_rules=own_rules,
             variables={"TIME_SCALE": f"{time_scale:g}", **(variables or {})},
             operator_uid=operator_uid,
         )
@@ -204,9 +226,11 @@ def start(
         socket = folder.control_socket(guard.folder)
         _wait_for_health(socket, show)
         stack = ProcessStack(socket, guard=guard)
-        if "prometheus" in chosen:
-            started = [stack.host(name) for name in chosen]
-            wait_for_scrapes(stack.host("prometheus"), started, alerting="alertmanager" in chosen, progress=show)
+        stack.ready_s = round(time.monotonic() - began, 3)
+        if "prometheus" in choice.services:
+            started = {stack.host(name) for name in choice.services}
+            alerting = "alertmanager" in choice.services
+            wait_for_scrapes(stack.host("prometheus"), started, alerting=alerting, progress=show)
         stack.check()
     except BaseException:
         guard.end()

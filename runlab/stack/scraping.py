@@ -1,12 +1,15 @@
 """When Prometheus may be believed: it has scraped every target, and it knows its Alertmanager.
 
-It answers within 0.2 s of its start, but its discovery ticks every 5 s and no flag changes that, so that its first
-scrape comes after 5 s; until then every query is empty, which would look like silence.
+It answers within 0.2 s of its start, but its first scrape comes after 5 s: what discovery finds, static targets
+included, is handed on by a ticker of 5 s (discovery/legacymanager/manager.go, `updatert`), and scrape pools are made
+by another (scrape/manager.go, `reloader`). Up to version 2.42 no flag, and no reload, makes either of them sooner.
+Until then every query is empty, which would look like silence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -19,8 +22,9 @@ _DEADLINE_S = 30.0
 
 
 def wait_for_scrapes(host: str, started: Collection[str], *, alerting: bool, progress: Progress) -> None:
-    """Return once `up` has a series for every target, is 1 for those at an address in `started`, and, if `alerting`,
-    an Alertmanager is active. StackError, naming what is missing, after 30 s.
+    """Return once `up` is 1 for every target at an address in `started` and, if `alerting`, an Alertmanager is active.
+
+    Targets of services that were not started are not waited for. StackError, naming what is missing, after 30 s.
     """
     missing = ["an answer"]
 
@@ -40,14 +44,17 @@ def wait_for_scrapes(host: str, started: Collection[str], *, alerting: bool, pro
 
 
 def _missing(client: httpx.Client, started: Collection[str], *, alerting: bool) -> list[str]:
-    targets = [target["labels"]["instance"] for target in _ask(client, "/targets?state=active")["activeTargets"]]
-    up = {row["metric"]["instance"]: row["value"][1] for row in _ask(client, "/query?query=up")["result"]}
+    targets = [
+        (target["labels"]["job"], target["labels"]["instance"])
+        for target in _ask(client, "/targets?state=active")["activeTargets"]
+        if urlsplit(target["scrapeUrl"]).hostname in started
+    ]
+    rows = _ask(client, "/query?query=up")["result"]
+    up = {(row["metric"]["job"], row["metric"]["instance"]): row["value"][1] for row in rows}
     lacks = [] if targets else ["targets"]
-    lacks += [f"a scrape of {instance}" for instance in targets if instance not in up]
+    lacks += [f"a scrape of {job} at {instance}" for job, instance in targets if (job, instance) not in up]
     lacks += [
-        f"a successful scrape of {instance}"
-        for instance in targets
-        if up.get(instance) == "0" and instance.rpartition(":")[0] in started
+        f"a successful scrape of {job} at {instance}" for job, instance in targets if up.get((job, instance)) == "0"
     ]
     if alerting and not _ask(client, "/alertmanagers")["activeAlertmanagers"]:
         lacks.append("an active Alertmanager")

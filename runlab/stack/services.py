@@ -18,6 +18,7 @@ from runlab.stack.plan import Account, ServicePlan
 
 _PREPARE_S = 60.0
 _STOP_S = 1.0
+_VERSION_S = 10.0
 
 
 class Service:
@@ -66,11 +67,7 @@ class Service:
         """End it and start it again, its data kept; returns once it is healthy. LabError when it is not."""
         with self._turn:
             if self._child and not self._child.ended.is_set():
-                stop = self.plan["stop_signal"]
-                self._child.kill_group(signal.SIGTERM if stop == signal.SIGKILL else stop)
-                if not self._child.ended.wait(_STOP_S):
-                    self._child.kill_group()
-                self._child.ended.wait()
+                self._stop(self._child)
             self._start()
 
     def send(self, number: int) -> None:
@@ -79,15 +76,20 @@ class Service:
             raise LabError(f"service {self.name} is not running")
         os.kill(pid, number)
 
+    def quiesce(self) -> None:
+        """Run its commands that end what must not reach into a reset. LabError as `reset`."""
+        for argv in self.plan["quiesce"]:
+            self._must(argv, "quiesce")
+
     def reset(self) -> None:
         """Run its reset commands. LabError, with the command's last words, when one fails."""
         for argv in self.plan["reset"]:
             self._must(argv, "reset")
 
-    def learn_version(self) -> None:
-        if argv := self.plan["version"]:
-            outcome = self._run(argv, 10.0)
-            self.version = next(iter((outcome["stdout"] or outcome["stderr"]).splitlines()), "")
+    def first_line(self, argv: Sequence[str]) -> str:
+        """The first line that a command writes, run as this service's own."""
+        outcome = self._run(argv, _VERSION_S)
+        return next(iter((outcome["stdout"] or outcome["stderr"]).splitlines()), "")
 
     def _prepare(self) -> None:
         try:
@@ -102,6 +104,16 @@ class Service:
         finally:
             for path in self.plan["secret_files"]:
                 Path(path).unlink(missing_ok=True)
+
+    def _stop(self, child: Child) -> None:
+        """End it and all its descendants, also those in a process group of their own."""
+        below = ending.descendants(child.pid)
+        stop = self.plan["stop_signal"]
+        child.kill_group(signal.SIGTERM if stop == signal.SIGKILL else stop)
+        child.ended.wait(_STOP_S)
+        child.kill_group()
+        ending.kill(below)
+        child.ended.wait()
 
     def _start(self) -> None:
         self._state = "starting"

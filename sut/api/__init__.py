@@ -1,1 +1,1 @@
-"""The platform's API: projects, kept in PostgreSQL."""
+"""The platform's API: projects, kept in PostgreSQL or MariaDB, in three releases that differ in their schema."""

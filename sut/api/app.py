@@ -5,31 +5,40 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sut.api.database import make_engine
 from sut.api.observed import Observed
 from sut.api.projects import make_router
+from sut.api.releases import Release
 
 log = logging.getLogger("sut.api")
 
 
-def create_app() -> FastAPI:
-    """Make the application with an engine and a metrics registry of its own."""
-    engine, registry = make_engine(), CollectorRegistry()
-    router = make_router(engine)
+@dataclass
+class Readiness:
+    """Whether a load balancer may send requests. An API that is about to end still answers those that come."""
+
+    ready: bool = True
+
+
+def create_app(release: Release, engine: Engine, readiness: Readiness) -> FastAPI:
+    """Make the application, which disposes of `engine` at its end, with a metrics registry of its own."""
+    registry = CollectorRegistry()
+    router = make_router(engine, release)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         engine.dispose()
 
-    app = FastAPI(title="projects", lifespan=lifespan)
+    app = FastAPI(title="projects", version=release.number, lifespan=lifespan)
     app.include_router(router)
     app.add_middleware(Observed, registry=registry, routes=tuple(router.routes))
 
@@ -41,8 +50,9 @@ def create_app() -> FastAPI:
 
     # Both are coroutines and ask nobody: they answer while every worker thread waits for the database.
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    async def health(response: Response) -> dict[str, str]:
+        response.status_code = 200 if readiness.ready else 503
+        return {"status": "ok" if readiness.ready else "ending", "release": release.number}
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -1,29 +1,30 @@
-"""The pipeline's HTTP interface."""
+"""The pipeline as an ASGI application."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from sut.pipeline.deployment import STEPS, Order, Pipeline, RefusedError, Report, steps_of
+from sut.pipeline.aside import Aside
+from sut.pipeline.deployment import Pipeline
+from sut.pipeline.order import STEPS, FailedError, RefusedError
+from sut.pipeline.plan import Plan
 from sut.pipeline.results import Results, progress_metrics
-
-log = logging.getLogger("sut.pipeline")
+from sut.pipeline.routes import aside_routes, deployment_routes
 
 FIRST_PUSH_EVERY_S = 0.2
 
 
-def create_app(gateway_url: str, release_check_url: str) -> FastAPI:
+def create_app(gateway_url: str, plan: Plan) -> FastAPI:
     """Make the pipeline; it pushes to the Pushgateway at `gateway_url`."""
     results = Results(gateway_url, STEPS)
-    pipeline = Pipeline(results, partial(steps_of, release_check_url=release_check_url))
+    pipeline = Pipeline(results, plan.steps)
+    aside = Aside(pipeline, plan)
     registry = progress_metrics(STEPS, pipeline.running_s)
 
     @asynccontextmanager
@@ -31,32 +32,21 @@ def create_app(gateway_url: str, release_check_url: str) -> FastAPI:
         first = asyncio.create_task(_first_push(results))
         yield
         first.cancel()
+        await aside.end()
         await pipeline.stop()
 
     app = FastAPI(title="deploy pipeline", lifespan=lifespan)
+    app.include_router(deployment_routes(pipeline))
+    app.include_router(aside_routes(aside))
 
     @app.exception_handler(RefusedError)
-    async def refused(_: Request, error: Exception) -> Response:
+    @app.exception_handler(FailedError)
+    async def not_done(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": str(error)}, status_code=409)
-
-    @app.post("/deployments", status_code=202)
-    async def deploy(order: Order) -> Report:
-        return pipeline.start(order)
-
-    @app.get("/deployment")
-    async def deployment() -> Report:
-        return pipeline.report
-
-    @app.post("/deployment/stop")
-    async def stop() -> Report:
-        return await pipeline.stop()
-
-    @app.post("/deployment/retry", status_code=202)
-    async def retry() -> Report:
-        return await pipeline.retry()
 
     @app.post("/reset")
     async def reset(response: Response) -> dict[str, bool]:
+        await aside.end()
         pushed = await pipeline.reset()
         response.status_code = 200 if pushed else 502
         return {"pushed": pushed}

@@ -4,64 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
-
+from sut.pipeline.order import MIGRATION, REHEARSAL, Edition, Order, RefusedError, Report, State
 from sut.pipeline.results import Results
 from sut.pipeline.step import Step, run
 
 log = logging.getLogger("sut.pipeline.deployment")
 
-MIGRATION, RELEASE = "alembic upgrade", "release"
-STEPS = (MIGRATION, RELEASE)
 MAX_ATTEMPTS = 20
-RELEASE_DEADLINE_S = 15.0
-
-State = Literal["idle", "running", "waiting", "failed", "succeeded", "stopped"]
-
-
-class Order(BaseModel):
-    """What to deploy. `deadline_s` bounds the migration step; `retry_every_s` null means no automatic retry."""
-
-    revision: Annotated[str, Field(min_length=1)]
-    lock_timeout: Annotated[str, Field(min_length=1)] | None = None
-    deadline_s: Annotated[float, Field(gt=0)]
-    retry_every_s: Annotated[float, Field(ge=0)] | None = None
-
-
-class Report(BaseModel):
-    """Where the deployment stands.
-
-    `waiting` is between two automatic attempts; `attempts` counts those begun; `error` is that of the last to end.
-    Times are Unix time in seconds.
-    """
-
-    status: State = "idle"
-    revision: str | None = None
-    attempts: int = 0
-    step: str | None = None
-    error: str | None = None
-    started: float | None = None
-    finished: float | None = None
-
-
-def steps_of(order: Order, release_check_url: str) -> Sequence[Step]:
-    """Migrate in a Python process of its own, then see whether the API serves on the new schema."""
-    lock_timeout = {"MIGRATION_LOCK_TIMEOUT": order.lock_timeout} if order.lock_timeout else {}
-    migrate = (sys.executable, "-m", "sut.migrate", "upgrade", order.revision)
-    check = ("curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", "--max-time", "4",
-             "--retry", "3", "--retry-delay", "1", release_check_url)  # fmt: skip
-    return Step(MIGRATION, migrate, order.deadline_s, lock_timeout), Step(RELEASE, check, RELEASE_DEADLINE_S)
-
-
-class RefusedError(Exception):
-    """The deployment's state does not allow what was asked."""
 
 
 @dataclass
@@ -73,9 +27,11 @@ class _Running:
 class Pipeline:
     """The state of the pipeline; to be used from one event loop."""
 
-    def __init__(self, results: Results, steps: Callable[[Order], Sequence[Step]]) -> None:
+    def __init__(self, results: Results, steps: Callable[[Order, Edition], Sequence[Step]]) -> None:
         self._results, self._steps = results, steps
-        self._order: Order | None = None
+        self.staging = asyncio.Lock()
+        """Held by whoever rehearses: there is one staging."""
+        self.order: Order | None = None
         self._task: asyncio.Task[None] | None = None
         self._running: _Running | None = None
         self.report = Report()
@@ -87,22 +43,24 @@ class Pipeline:
         return time.monotonic() - self._running.since
 
     def start(self, order: Order) -> Report:
-        """Begin a deployment. Raises RefusedError while one runs or waits for its next attempt."""
+        """Begin a deployment. Raises RefusedError while one runs or waits, and for what has no place to go to."""
         if self.report.status in {"running", "waiting"}:
             raise RefusedError(f"a deployment of {self.report.revision} is {self.report.status}")
-        self._order = order
-        self.report = Report(revision=order.revision, started=time.time())
+        edition = self.report.edition
+        self._steps(order, edition)
+        self.order = order
+        self.report = Report(revision=order.revision, database=order.database, edition=edition, started=time.time())
         self._begin(order, automatic=True)
         return self.report
 
     async def retry(self) -> Report:
         """One more attempt now, in place of any automatic ones. Raises RefusedError without a deployment to retry."""
-        if self._order is None:
+        if self.order is None:
             raise RefusedError("there is no deployment to retry")
         if self.report.status in {"running", "succeeded"}:
             raise RefusedError(f"the deployment of {self.report.revision} is {self.report.status}")
         await self._cancel()
-        self._begin(self._order, automatic=False)
+        self._begin(self.order, automatic=False)
         return self.report
 
     async def stop(self) -> Report:
@@ -112,10 +70,16 @@ class Pipeline:
             self._note("stopped")
         return self.report
 
+    def fix(self) -> Report:
+        """From now on the migration script is the one that its developers mended."""
+        self.report.edition = "fixed"
+        log.info("the developers' mended script is taken from now on", extra={"edition": self.report.edition})
+        return self.report
+
     async def reset(self) -> bool:
         """Stop, forget, and push 0 for every step; whether that push succeeded."""
         await self._cancel()
-        self._order, self.report = None, Report()
+        self.order, self.report = None, Report()
         return await self._results.reset()
 
     async def _cancel(self) -> None:
@@ -144,22 +108,31 @@ class Pipeline:
         self._note("running")
 
     async def _attempt(self, order: Order) -> bool:
-        for step in self._steps(order):
-            log.info("step begins", extra={"step": step.name, "attempt": self.report.attempts})
-            self.report.step, self._running = step.name, _Running(step.name, time.monotonic())
-            try:
+        error = None
+        for step in self._steps(order, self.report.edition):
+            failure = await self._carry_out(step, order)
+            error = error or failure
+            if failure and not (step.name == MIGRATION and order.release_regardless):
+                break
+        self.report.error = error
+        return error is None
+
+    async def _carry_out(self, step: Step, order: Order) -> str | None:
+        log.info("step begins", extra={"step": step.name, "attempt": self.report.attempts})
+        self.report.step, self._running = step.name, _Running(step.name, time.monotonic())
+        try:
+            async with self.staging if step.name == REHEARSAL else nullcontext():
                 outcome = await run(step)
-            finally:
-                self._running = None
-            log.info(
-                "step ended", extra={"step": step.name, "seconds": round(outcome.seconds, 3), "error": outcome.error}
-            )
-            await self._results.tell(step.name, failed=outcome.error is not None, seconds=outcome.seconds)
-            if outcome.error:
-                self.report.error = outcome.error
-                return False
-        self.report.error = None
-        return True
+        finally:
+            self._running = None
+        failed = outcome.error is not None
+        log.info("step ended", extra={"step": step.name, "seconds": round(outcome.seconds, 3), "error": outcome.error})
+        if step.name == REHEARSAL:
+            self.report.rehearsal = "failed" if failed else "passed"
+        elif step.name == MIGRATION:
+            self.report.failed_on_production += failed
+        await self._results.tell(step.name, order.database, failed=failed, seconds=outcome.seconds)
+        return outcome.error
 
     def _note(self, status: State) -> None:
         over = status in {"failed", "succeeded", "stopped"}

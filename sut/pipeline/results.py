@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.client import HTTPException
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
+
+from sut.migrate.names import DATABASES, Database
 
 log = logging.getLogger("sut.pipeline.results")
 
@@ -19,7 +22,7 @@ PUSH_TIMEOUT_S = 2.0
 
 
 class Results:
-    """The last result of each step, as the Pushgateway keeps it: until the next push, whatever happens meanwhile."""
+    """The last result of each step on each database, as the Pushgateway keeps it: until the next push."""
 
     def __init__(self, gateway_url: str, steps: Sequence[str]) -> None:
         self._url, self._steps = gateway_url, steps
@@ -31,15 +34,15 @@ class Results:
         self._finished = self._gauge("deploy_step_finished_timestamp_seconds", "When the step's last attempt ended.")
         self._clear()
 
-    async def tell(self, step: str, *, failed: bool, seconds: float) -> None:
+    async def tell(self, step: str, database: Database, *, failed: bool, seconds: float) -> None:
         """Push the result of one attempt. A gateway that cannot be reached costs the metric, not the deployment."""
-        self._failed.labels(step).set(float(failed))
-        self._seconds.labels(step).set(seconds)
-        self._finished.labels(step).set(time.time())
+        self._failed.labels(step, database).set(float(failed))
+        self._seconds.labels(step, database).set(seconds)
+        self._finished.labels(step, database).set(time.time())
         await self.push()
 
     async def reset(self) -> bool:
-        """Push 0 for every step, so that the series exist before anything has failed; whether that succeeded."""
+        """Push 0 for every step and database, so that the series exist before a failure; whether that succeeded."""
         self._clear()
         return await self.push()
 
@@ -56,12 +59,12 @@ class Results:
         push_to_gateway(self._url, job=JOB, registry=self._registry, timeout=PUSH_TIMEOUT_S)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, ["step"], registry=self._registry)
+        return Gauge(name, documentation, ["step", "database"], registry=self._registry)
 
     def _clear(self) -> None:
         for gauge in (self._failed, self._seconds, self._finished):
-            for step in self._steps:
-                gauge.labels(step).set(0)
+            for step, database in product(self._steps, DATABASES):
+                gauge.labels(step, database).set(0)
 
 
 def progress_metrics(steps: Sequence[str], running_s: Callable[[str], float | None]) -> CollectorRegistry:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,60 @@ login = {"PGHOST": stack.host("postgres"), "PGUSER": "postgres", "PGPASSWORD": s
 stack.hold("session", ["psql", "-Xq", "postgres"], stdin="begin; select 1;\\n", environment=login)
 stack.execute(["env", "-i", "sh", "-c", "setsid sleep 300 <&- >&- 2>&- & sleep 0.2"], account="operator")
 print(json.dumps([str(stack.control.parent), stack.keeper_pid, stack.host("postgres")]), flush=True)
+time.sleep(60)
+"""
+
+
+# a server that starts threads by the dozen, and one whose first process is a supervisor of the one that listens
+OTHERS = """
+services:
+  mariadb:
+    command:
+      - mariadbd
+      - --no-defaults
+      - --datadir=${DATA_mariadb}
+      - --bind-address=${HOST_mariadb}
+      - --socket=${DATA_mariadb}/socket
+      - --pid-file=${DATA_mariadb}/pid
+      - --innodb-buffer-pool-size=8M
+    expose: [3306]
+    healthcheck:
+      test: [CMD, mariadb-admin, --no-defaults, "--socket=${DATA_mariadb}/socket", --user=root, ping]
+      interval: 100ms
+      retries: 200
+    x-lab:
+      prepare:
+        - - mariadb-install-db
+          - --no-defaults
+          - --datadir=${DATA_mariadb}
+          - --skip-test-db
+          - --auth-root-authentication-method=normal
+  lb:
+    command: [haproxy, -W, -db, -f, "${CONFIG_haproxy}"]
+    configs: [{source: haproxy}]
+    expose: [8000]
+    healthcheck: {test: [CMD, curl, -sS, "http://${HOST_lb}:8000"], interval: 50ms, retries: 100}
+configs:
+  haproxy:
+    content: |
+      defaults
+        mode http
+        timeout connect 1s
+        timeout client 1s
+        timeout server 1s
+      frontend all
+        bind ${HOST_lb}:8000
+        default_backend nobody
+      backend nobody
+"""
+OTHERS_RUNNER = """
+import json, sys, time
+from pathlib import Path
+from runlab.stack import processes
+stack = processes.start(
+    Path(sys.argv[1], "compose.yaml"), reports=Path(sys.argv[1]), run_id="killed", time_scale=1.0,
+    rules=lambda text, _: text, namespaces=sys.argv[2] == "namespace")
+print(json.dumps([str(stack.control.parent), stack.keeper_pid, stack.host("lb")]), flush=True)
 time.sleep(60)
 """
 
@@ -74,8 +129,25 @@ def _in_hex(address: str) -> str:
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+    with _running(RUNNER, tmp_path, request.param) as made:
+        assert "sleep" in _names(made)
+        assert len(made.processes) >= 8
+        yield made
+
+
+@pytest.fixture
+def others(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+    (tmp_path / "compose.yaml").write_text(OTHERS, encoding="utf-8")
+    with _running(OTHERS_RUNNER, tmp_path, request.param) as made:
+        names = _names(made)
+        assert (names.count("mariadbd"), names.count("haproxy")) == (1, 2)
+        yield made
+
+
+@contextmanager
+def _running(code: str, reports: Path, namespace: str) -> Iterator[Run]:
     runner = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(tmp_path), request.param], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(reports), namespace], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     try:
         made = _observe(runner)
@@ -95,8 +167,6 @@ def _observe(runner: subprocess.Popen[str]) -> Run:
         place, keeper, host = json.loads(runner.stdout.readline())
     guard = next(it.pid for it in ending.descendants(runner.pid) if _parent(it.pid) == runner.pid)
     processes = frozenset(it for it in ending.descendants(runner.pid) if it.pid != guard)
-    assert any(_command(it.pid).startswith("sleep 300") for it in processes)
-    assert len(processes) >= 8
     run = Run(runner, guard, keeper, Path(place), _in_hex(host), processes)
     assert {what.split()[0] for what in run.left()} >= {"process", "file", "socket"}
     return run
@@ -106,11 +176,8 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
+def _names(run: Run) -> list[str]:
+    return [Path(f"/proc/{it.pid}/comm").read_text().strip() for it in run.processes]
 
 
 KILL, STOP, TERM, INTERRUPT = signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT
@@ -138,6 +205,23 @@ def test_nothing_is_left(run: Run, killed: tuple[str | signal.Signals, ...]) -> 
         os.kill(run.pid(str(who)), int(number))
     _nothing_left(run)
     wait_until("the guard's end", lambda: not _alive(run.guard), deadline_s=LEFT_AFTER_S)
+
+
+@pytest.mark.parametrize(
+    ("others", "killed"),
+    [
+        ("plain", ("runner",)),
+        ("plain", ("guard", "runner")),
+        ("plain", ("keeper", "runner")),
+        ("namespace", ("runner",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+    indirect=["others"],
+)
+def test_nothing_is_left_of_other_servers(others: Run, killed: tuple[str, ...]) -> None:
+    for who in killed:
+        os.kill(others.pid(who), KILL)
+    _nothing_left(others)
 
 
 @pytest.mark.parametrize("run", ["plain", "namespace"], indirect=True)

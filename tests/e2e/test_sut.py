@@ -25,7 +25,7 @@ class Platform:
 
     def __init__(self, stack: ProcessStack) -> None:
         self.stack = stack
-        self.api = httpx.Client(base_url=f"http://{stack.host('api')}:8000", timeout=10, trust_env=False)
+        self.api = httpx.Client(base_url=f"http://{stack.host('lb')}:8000", timeout=10, trust_env=False)
         self.pipeline = httpx.Client(base_url=f"http://{stack.host('pipeline')}:8080", timeout=10, trust_env=False)
 
         self.pushgateway = f"http://{stack.host('pushgateway')}:9091"
@@ -45,7 +45,9 @@ class Platform:
     def failed(self) -> float | None:
         """What the Pushgateway says of the migration step."""
         text = httpx.get(f"{self.pushgateway}/metrics", trust_env=False).text
-        found = re.search(r'^deploy_step_failed\{.*step="alembic upgrade"\} (\S+)$', text, re.MULTILINE)
+        found = re.search(
+            r'^deploy_step_failed\{database="postgres",.*step="alembic upgrade"\} (\S+)$', text, re.MULTILINE
+        )
         return float(found[1]) if found else None
 
     @contextmanager
@@ -87,7 +89,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
         run_id="sut",
         time_scale=600,
         rules=lambda text, _file: text,
-        services=["migrate", "api", "pipeline"],
+        services=["migrate", "lb", "pipeline"],
     )
     yield running
     running.stop()

@@ -58,7 +58,7 @@ def site() -> Iterator[Site]:
         server.shutdown()
 
 
-def users(site: Site, record: Path, limit_s: float) -> subprocess.Popen[bytes]:
+def users(site: Site, record: Path, limit_s: float, **settings: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "sut.users"],
         env={
@@ -66,6 +66,7 @@ def users(site: Site, record: Path, limit_s: float) -> subprocess.Popen[bytes]:
             "API_URL": f"http://127.0.0.1:{site.server_port}",
             "USERS_RECORD": str(record),
             "USERS_LIMIT_S": str(limit_s),
+            **settings,
         },
         cwd=Path(__file__).parents[2],
         stdout=subprocess.DEVNULL,
@@ -115,3 +116,18 @@ def test_a_request_still_waiting_stands_in_the_record_and_sigterm_ends_them(site
             assert any(i not in ends and starts[i]["endpoint"] == "POST /projects" for i in starts)
             process.send_signal(signal.SIGTERM)
             assert process.wait(5) == 0
+
+
+def test_fewer_users_with_a_name_ask_less_and_say_whom(site: Site, tmp_path: Path) -> None:
+    record = tmp_path / "users.jsonl"
+    with users(site, record, limit_s=4, USERS_NAME="archive", USERS_COUNT="1") as process:
+        assert process.wait(30) == 0
+    starts, _ = lines(record)
+    # one user goes round in order and waits 4 s at the first POST that is never answered
+    assert {event["endpoint"] for event in starts.values()} <= {
+        "archive GET /projects",
+        "archive GET /projects/{id}",
+        "archive PATCH /projects/{id}",
+        "archive POST /projects",
+    }
+    assert 1 <= len(starts) <= 6

@@ -70,6 +70,21 @@ BY_SQL = [
     "SELECT :'x'",
     "SELECT 1 /* harmless */; DROP TABLE projects -- harmless",
 ]
+BY_MARIADB = [
+    "SELECT 1 INTO OUTFILE '{canary}'",
+    "SELECT 1 /*! INTO OUTFILE '{canary}' */",
+    "SELECT LOAD_FILE('/etc/passwd')",
+    "\\! touch {canary}",
+    "SELECT 1 \\! touch {canary}",
+    "system touch {canary}",
+    "source {canary}",
+    "tee {canary}",
+    "SHOW TABLES; system touch {canary}",
+    "SELECT 1 # harmless ; DROP TABLE projects",
+    "PREPARE gone FROM 'DROP TABLE projects'",
+    "KILL USER app",
+    "ALTER TABLE projects DROP COLUMN title",
+]
 STEPS = """
 @acts("Attack {n:d} by shell: {command:code}", promises={"fault": False}, within_s=0.1)
 def by_shell(operator, n, command):
@@ -79,6 +94,11 @@ def by_shell(operator, n, command):
 @acts("Attack {n:d} by SQL: {command:code}", promises={"fault": False}, within_s=0.1)
 def by_sql(operator, n, command):
     operator.sql(command)
+
+
+@acts("Attack {n:d} by MariaDB: {command:code}", promises={"fault": False}, within_s=0.1)
+def by_mariadb(operator, n, command):
+    operator.sql(command, family="mariadb")
 """
 FAMILIES = """
 [console.families.curl]
@@ -87,6 +107,10 @@ services = ["stone"]
 [console.families.psql]
 service = "stone"
 statements = ["select"]
+
+[console.families.mariadb]
+service = "stone"
+statements = ["select", "explain", "show", "kill"]
 """
 
 
@@ -95,7 +119,9 @@ def test_no_command_of_a_hostile_runbook_is_run(folder: Path) -> None:
     shutil.copytree(TINY, project)
     folder.chmod(0o777)  # it could be written
     commands = [
-        (how, text.format(canary=canary)) for how, texts in (("shell", BY_SHELL), ("SQL", BY_SQL)) for text in texts
+        (how, text.format(canary=canary))
+        for how, texts in (("shell", BY_SHELL), ("SQL", BY_SQL), ("MariaDB", BY_MARIADB))
+        for text in texts
     ]
     book = (project / "runbooks" / "RB-900-stone.md").read_text(encoding="utf-8")
     bullets = [f"{n}. Attack {n} by {how}: `{' '.join(text.split())}`" for n, (how, text) in enumerate(commands, 1)]
@@ -222,6 +248,24 @@ def test_what_is_refused_never_reaches_the_server(operator: Operator, stack: Pro
     assert "nothing_such" not in log.read_text(encoding="utf-8")
     operator.sql("SELECT * FROM nothing_such")
     assert "nothing_such" in log.read_text(encoding="utf-8")  # it would have been seen there
+
+
+def test_a_server_that_was_not_started_is_said_in_one_line(operator: Operator) -> None:
+    with pytest.raises(RefusedError, match=r"^mariadb is not among the services that this run started$"):
+        operator.sql("SELECT 1", family="mariadb")
+
+
+def test_the_owner_s_family_drops_a_column_by_the_names_of_an_output(operator: Operator, stack: ProcessStack) -> None:
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'projects'"
+    with psycopg.connect(
+        host=stack.host("postgres"), dbname="platform", user="app", password=stack.secret("APP_PASSWORD")
+    ) as owner:
+        owner.execute("ALTER TABLE projects ADD COLUMN a_first_try text")
+    names = operator.sql("SELECT 'projects' AS t, 'a_first_try' AS c")
+    blanks = [names.column("t"), names.column("c")]
+    assert ("a_first_try",) in ask(stack, columns)
+    assert operator.sql("ALTER TABLE ... DROP COLUMN ...", family="psql-owner", blanks=blanks).ok
+    assert ("a_first_try",) not in ask(stack, columns)
 
 
 @APART

@@ -11,7 +11,3 @@ down_revision = "0001_baseline"
 
 def upgrade() -> None:
     op.add_column("projects", sa.Column("owner", sa.Text, nullable=True))
-
-
-def downgrade() -> None:
-    op.drop_column("projects", "owner")
