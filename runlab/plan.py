@@ -23,6 +23,7 @@ ARMS: Mapping[str, ArmName] = {
     "test_stays_broken_without_recovery": "withheld",
     "test_without_the_measure": "off",
     "test_with_the_measure": "on",
+    "test_harmless_with_the_measure": "quiet",
 }
 
 
@@ -121,13 +122,13 @@ def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
     """The arms that one test function of an experiment stands for, in the order in which they are run."""
     name = ARMS[test]
     if issubclass(experiment, Prevention):
-        settings = experiment.off if name == "off" else experiment.on
+        settings = {"off": experiment.off, "on": experiment.on}.get(name, {**experiment.on, **experiment.harmless})
         broken = experiment.fault.in_case(settings) if experiment.fault else None
         yield ArmSpec(
             experiment=experiment.__name__,
             runbook=experiment.runbook,
             name=name,
-            fault=broken,
+            fault=None if name == "quiet" else broken,
             case=experiment.case,
             settings=settings,
             measure=experiment.measure,

@@ -8,7 +8,8 @@ nothing until something that could have contradicted it has run too:
 - *fault*: the incident is made, must be detected, and the written steps must recover it;
 - *withheld*: the same incident, the steps not taken; it must stay broken for twice as long as recovery took.
 
-A prevention has two: the same fault with the measure *off* and *on*.
+A prevention has three: the same fault with the measure *off* and *on*, and, since a measure that stops everything
+bounds everything, *quiet*: with the measure on, what does no harm still comes to its goal.
 
 What an arm does is in runlab/arm.py, what it writes in runlab/journal.py; what follows from that is decided by
 runlab/judge/ alone.
@@ -112,7 +113,7 @@ class Prevention(Experiment):
     case: ClassVar[str] = ""
     """Under which condition, where a measure is tried under several: "a sanitized copy"."""
     fault: ClassVar[Fault | None] = None
-    """None where the event itself is what does harm; then `goal` says what it must have brought about in both arms."""
+    """None where the event itself is what does harm; then it must have reached its goal in both arms."""
     off: ClassVar[Mapping[str, Json]]
     on: ClassVar[Mapping[str, Json]]
     impact: ClassVar[Impact]
@@ -123,7 +124,9 @@ class Prevention(Experiment):
     measured: ClassVar[Callable[..., float]]
     """The impact at the end of that time, where it is not read from the users' record; asks for fixtures."""
     goal: ClassVar[Callable[..., bool]]
-    """What must have come about at the end, with the measure and without, where there is no fault."""
+    """What the event is to bring about; asks for fixtures."""
+    harmless: ClassVar[Mapping[str, Json]] = {}
+    """Settings, beside those of `on`, with which the event does no harm, where it takes more than to have no fault."""
 
     def test_without_the_measure(self, arm: Arm) -> None:
         arm.begins_in_steady_state()
@@ -141,6 +144,13 @@ class Prevention(Experiment):
         arm.measures_impact()
         arm.is_judged()
 
+    def test_harmless_with_the_measure(self, arm: Arm) -> None:
+        arm.begins_in_steady_state()
+        arm.triggers()
+        arm.reaches_its_goal()
+        arm.stays_quiet()
+        arm.is_judged()
+
 
 _NEEDED: dict[type[Experiment], dict[str, Any]] = {
     Scenario: {"cause": str, "faults": (Fault, tuple), "procedure": (str, tuple), "trigger": None, "goal": None},
@@ -151,6 +161,7 @@ _NEEDED: dict[type[Experiment], dict[str, Any]] = {
         "impact": Impact,
         "margin": Less,
         "trigger": None,
+        "goal": None,
     },
 }
 
@@ -195,8 +206,6 @@ def _problems(cls: type[Experiment]) -> Iterator[tuple[str, str]]:
 def _problems_of_prevention(cls: type[Prevention]) -> Iterator[tuple[str, str]]:
     if not isinstance(cls.fault, Fault | None):
         yield f"has a {type(cls.fault).__name__} for its `fault`", "see Prevention"
-    elif cls.fault is None and not hasattr(cls, "goal"):
-        yield "has neither a `fault` nor a `goal`", "name the fault, or say what the event must have brought about"
     if (cls.impact.read is None) != hasattr(cls, "measured"):
         yield "must have just one who tells its impact", "give the Impact a `read`, or the class a `measured`"
 

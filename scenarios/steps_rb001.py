@@ -183,19 +183,22 @@ def pipeline_failure():
 
 
 @signal("Deployment stalls.")
-@signal("The release does not move on.")
+@signal("The release does not move on, while the migration waits without a time limit.")
 def deployment_stalls():
     """One step runs for over five seconds of the pipeline's own, unscaled clock; a good migration takes two."""
     return PromQL("deploy_step_running_seconds > 5")
 
 
 @signal("Application may fail to start if schema is inconsistent with code.")
-@signal("A release whose code does not fit the schema may not come up.")
+@signal(
+    "A release whose code does not fit the schema may not come up,"
+    " where the pipeline goes on although the migration failed."
+)
 def application_fails_to_start():
     return PromQL('deploy_step_failed{step="release"} == 1')
 
 
 @signal("Potential data unavailability if locking persists.")
-@signal("Data can be out of reach for as long as the lock is held.")
+@signal("Data can be out of reach for as long as the migration waits for its lock.")
 def data_unavailable():
     return UsersSay("not one request to some endpoint succeeded for 3 s", lambda users: users.blocked_s > 3.0)

@@ -149,7 +149,14 @@ class Tape:
         texts = [{**asdict(claim), "parts": [asdict(part) for part in claim.parts]} for claim in claims]
         self.write("claims", runbooks=[{**book, "claims": texts}], not_signals={BOOK: dict(not_signals or {})})
         self.write("environment", environment={"runtime": "processes", "time_scale": 600})
-        every = {"runbook": BOOK, "lacks": list(lacks), "lacking": {}, "margin": None, "cause_claim": None, "measure_claim": None}
+        every = {
+            "runbook": BOOK,
+            "lacks": list(lacks),
+            "lacking": {},
+            "margin": None,
+            "cause_claim": None,
+            "measure_claim": None,
+        }
         scenarios = [
             {
                 **every,
@@ -250,6 +257,15 @@ class Tape:
         self.write("measure", measure="Timeout", setting=name, settings=settings, **{**measure, **more})
         self._state("end", {"fault": lasts})
         return self._end((), "passed")
+
+    def harmless(self, *, passes: bool = True, broke_off: bool = False) -> Tape:
+        """The prevention's quiet arm: the measure is on, and the event does no harm."""
+        self._start("quiet", "", "", PREVENTION, {"lock_timeout": "500ms"})
+        if not broke_off:
+            self._state("trigger", {"goal": passes})
+        if passes and not broke_off:
+            self._state("end", {"goal": True})
+        return self._end((), "passed" if passes and not broke_off else "failed")
 
     # ------------------------------------------------------------------------------------------------- their pieces
 

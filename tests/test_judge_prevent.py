@@ -10,7 +10,8 @@ from tests.journals import PREVENTION, STAGING, TIMEOUT, Tape, of, part, reason,
 
 
 def tried(off: float, on: float, off_more: dict[str, Any] | None = None, on_more: dict[str, Any] | None = None) -> Tape:
-    return Tape().begins().measured("off", off, **(off_more or {})).measured("on", on, **(on_more or {})).ends()
+    tape = Tape().begins().measured("off", off, **(off_more or {})).measured("on", on, **(on_more or {}))
+    return tape.harmless().ends()
 
 
 def says(tape: Tape) -> tuple[str, str]:
@@ -44,6 +45,22 @@ def test_nothing_follows_from_one_of_them_alone() -> None:
 def test_the_fault_must_bite_in_both() -> None:
     for more in ({"off_more": {"bites": False}}, {"on_more": {"bites": False}}):
         assert says(tried(7.0, 1.0, **more)) == ("inconclusive", "the fault was not witnessed")
+
+
+def test_a_measure_that_stops_what_is_harmless_too_is_refuted() -> None:
+    def measured() -> Tape:
+        return Tape().begins().measured("off", 7.0).measured("on", 1.0)
+
+    assert says(measured().ends()) == (
+        "observed",
+        "blocked: 7 s without, 1 s with the measure; its control has not run",
+    )
+    assert says(measured().harmless(passes=False).ends()) == (
+        "refuted",
+        "blocked: 7 s without, 1 s with the measure; but with it on, what does no harm does not pass either",
+    )
+    assert says(measured().harmless().ends())[0] == "confirmed"
+    assert says(measured().harmless(broke_off=True).ends())[0] == "observed"
 
 
 def test_without_the_measure_the_fault_must_last() -> None:
@@ -87,7 +104,7 @@ def test_units_must_agree() -> None:
 
 
 def test_measured_twice_must_hold_twice() -> None:
-    tape = Tape().begins().measured("off", 7.0).measured("on", 1.0).measured("on", 6.9).ends()
+    tape = Tape().begins().measured("off", 7.0).measured("on", 1.0).measured("on", 6.9).harmless().ends()
     assert says(tape)[0] == "partly"
     assert len(of(tape.results(), TIMEOUT)["by_scenario"]) == 2
 
@@ -104,7 +121,8 @@ def test_a_part_was_tried_where_the_measure_sets_it() -> None:
 
 def test_advice_is_manual_and_a_measure_that_was_tried_is_not_advice() -> None:
     advised = {TIMEOUT.id: {"role": "advises", "who": "the team", "why": "nobody can"}}
-    assert says(Tape().begins(bindings=advised).measured("off", 7.0).measured("on", 1.0).ends())[0] == "confirmed"
+    tape = Tape().begins(bindings=advised).measured("off", 7.0).measured("on", 1.0).harmless().ends()
+    assert says(tape)[0] == "confirmed"
     assert verdict(tried(7.0, 1.0).results(), STAGING) == "manual"
 
 

@@ -29,6 +29,9 @@ class TestShelter(Prevention):
 
     def trigger(self):
         pass
+
+    def goal(self):
+        return True
 '''
 
 

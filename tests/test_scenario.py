@@ -52,6 +52,7 @@ def prevention(**changed: Any) -> type[Prevention]:
         "impact": Impact("width", "mm", "a ruler", lambda _: 0.0),
         "margin": Less(by=1.0, unit="mm"),
         "trigger": lambda _: None,
+        "goal": lambda _: True,
     }
     return make("TestShelter", Prevention, good | changed)
 
@@ -101,7 +102,7 @@ def test_a_scenario_without_one_of_these_is_refused(name: str) -> None:
     assert f"TestFrost has no `{name}`; give it one; see Scenario" in refusal(scenario, **{name: None})
 
 
-@pytest.mark.parametrize("name", ["measure", "off", "on", "impact", "margin", "trigger"])
+@pytest.mark.parametrize("name", ["measure", "off", "on", "impact", "margin", "trigger", "goal"])
 def test_a_prevention_without_one_of_these_is_refused(name: str) -> None:
     assert f"TestShelter has no `{name}`" in refusal(prevention, **{name: None})
 
@@ -140,9 +141,8 @@ def test_what_could_not_work_is_refused(changed: dict[str, Any], said: str) -> N
     assert f"TestFrost {said}" in refusal(scenario, **changed)
 
 
-def test_a_prevention_without_a_fault_says_what_must_come_about() -> None:
-    assert "has neither a `fault` nor a `goal`" in refusal(prevention, fault=None)
-    assert prevention(fault=None, goal=lambda _: True).fault is None
+def test_a_prevention_may_do_without_a_fault() -> None:
+    assert prevention(fault=None).fault is None
     assert "has a str for its `fault`" in refusal(prevention, fault="crack")
 
 
@@ -188,6 +188,7 @@ def test_the_three_arms_can_not_be_taken_away() -> None:
         "test_stays_broken_without_recovery",
     ]
     assert [name for name in dir(prevention()) if name.startswith("test_")] == [
+        "test_harmless_with_the_measure",
         "test_with_the_measure",
         "test_without_the_measure",
     ]

@@ -103,20 +103,25 @@ def test_the_linter_lets_pass(edition: str, revision: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("revision", "rule"), STOPPED.items())
 def test_the_linter_stops(
-    revision: str, rule: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    revision: str, rule: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MIGRATION_LOCK_TIMEOUT", "2s")
     with pytest.raises(MigrateError, match=revision):
         lint("postgres", revision)
-    said = capfd.readouterr().out
-    assert rule in said
-    assert not any(excluded in said for excluded in EXCLUDED)
+    assert rule in caplog.text
+    assert not any(excluded in caplog.text for excluded in EXCLUDED)
 
 
-def test_the_linter_sees_that_nothing_bounds_the_wait_for_a_lock(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_linter_sees_that_nothing_bounds_the_wait_for_a_lock(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(MigrateError, match="add_project_owner"):
         lint("postgres", "add_project_owner")
-    assert "require-lock-timeout" in capfd.readouterr().out
+    assert "require-lock-timeout" in caplog.text
+
+
+def test_a_linter_that_fails_by_itself_has_found_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sut.migrate.lint._program", lambda: "/bin/false")
+    with pytest.raises(MigrateError, match=r"^squawk failed"):
+        lint("postgres", "add_project_owner")
 
 
 def test_the_linter_owns_that_it_cannot_read_mariadbs_sql(caplog: pytest.LogCaptureFixture) -> None:

@@ -55,10 +55,10 @@ class Platform:
         self._order({"retry_every_s": RETRY_EVERY_S, **self.settings, **given})
 
     def deploy_in_turn(self, *orders: Mapping[str, Json]) -> None:
-        """Have the pipeline carry out one order after the other; returns once the last one runs."""
+        """Have the pipeline carry out one order after the other, however each ends; returns once the last one runs."""
         for number, order in enumerate(orders):
             if number:
-                wait_until("the deployment", lambda: self.deployment() == "succeeded", deadline_s=DEPLOYED_WITHIN_S)
+                wait_until("the deployment", lambda: self.deployment() != "running", deadline_s=DEPLOYED_WITHIN_S)
             self._order(order)
 
     def report(self) -> JsonObject:

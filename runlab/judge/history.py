@@ -108,9 +108,13 @@ class ArmHistory:
 
     @cached_property
     def early(self) -> Mapping[SignalKey, JsonObject]:
-        """The signals that were seen without a fault: in a quiet arm all, else those before the fault's undo."""
-        undo = self.of_kind("undo")
-        before = self.events[: self.events.index(undo[0])] if undo else self.events
+        """The signals that were seen while nothing was wrong: in a quiet arm all, else those before the fault's undo.
+
+        Where the event itself does harm and there is no fault, those before the event.
+        """
+        harmful = self.name != "quiet" and self.start["fault"] is None
+        wrong = self.of_kind("trigger" if harmful else "undo")
+        before = self.events[: self.events.index(wrong[0])] if wrong else self.events
         return _first(of_kind(before, "signal"))
 
     @cached_property

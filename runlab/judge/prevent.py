@@ -1,10 +1,15 @@
-"""Claims about prevention: the same fault with the measure off and on, and the impact that it is said to bound."""
+"""Claims about prevention: the same fault with the measure off and on, and the impact that it is said to bound.
+
+A measure that stops everything bounds everything, so the control is that what does no harm still passes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runlab.journal import evidence
 from runlab.judge.history import ArmHistory, History, why_not_run
-from runlab.judge.pieces import Piece
+from runlab.judge.pieces import BROKE_OFF, Piece
 from runlab.model import Claim, JsonObject
 
 
@@ -21,8 +26,23 @@ def _of_scenario(history: History, scenario: JsonObject) -> list[Piece]:
     off, on = ([arm for arm in arms if arm.name == name and arm not in hindered] for name in ("off", "on"))
     compared = [_compared(without, with_it, scenario["margin"]) for without in off for with_it in on]
     if compared or hindered:
-        return [*compared, *hindered.values()]
+        harmless = history.arms_of(scenario, "quiet")
+        return [*(_unless_it_stops_all(piece, harmless) for piece in compared), *hindered.values()]
     return [Piece("untested", f"only measured with the measure {arm.name}", (), arm) for arm in arms]
+
+
+def _unless_it_stops_all(piece: Piece, harmless: Sequence[ArmHistory]) -> Piece:
+    """The control of a piece that held: with the measure on, the event without harm came to its goal."""
+    if piece.status != "held":
+        return piece
+    looks = [look for arm in harmless for look in arm.of_kind("state", after="trigger")]
+    trail = tuple(evidence(look) for look in looks)
+    if any(look["goal"] is not True for look in looks):
+        reason = f"{piece.reason}; but with it on, what does no harm does not pass either"
+        return Piece("refuted", reason, (*piece.evidence, *trail), piece.arm)
+    if looks:
+        return piece.controlled(*trail)
+    return piece.lacking(BROKE_OFF) if harmless else piece
 
 
 def _hindered(arm: ArmHistory) -> Piece | None:
@@ -56,6 +76,6 @@ def _compared(off: ArmHistory, on: ArmHistory, margin: JsonObject) -> Piece:
         f"{without['impact']}: {without['value']:.3g} {unit} without, {with_it['value']:.3g} {unit} with the measure"
     )
     if gained >= margin["by"]:
-        return Piece("held", words, trail, on).controlled()
+        return Piece("held", words, trail, on)
     differs = f"less by {gained:.3g} {unit}" if gained >= 0 else f"more by {-gained:.3g} {unit}"
     return Piece("refuted", f"{words}; {differs}, where {margin['by']:g} {unit} less is called for", trail, on)

@@ -76,7 +76,6 @@ def stay(stack: ProcessStack, say: Callable[[str], None]) -> None:
     said = [""]
 
     def look() -> bool:
-        stack.ensure_kept()
         try:
             stack.check()
             died = ""

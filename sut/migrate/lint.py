@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from sut.migrate.names import Database, MigrateError
 from sut.migrate.schema import sql
@@ -39,11 +41,24 @@ def lint(database: Database, revision: str) -> None:
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         sql(database, revision)
-    argv = (_program(), "--pg-version=15.0", "--reporter=gcc", f"--stdin-filepath={revision}.sql",
-            *(f"--exclude={rule}" for rule in EXCLUDED))  # fmt: skip
-    if subprocess.run(argv, input=text.getvalue(), text=True, check=False).returncode:
+    for found in (findings := _findings(revision, text.getvalue())):
+        log.warning("%s:%d: %s: %s", found["file"], found["line"] + 1, found["rule_name"], found["message"])
+    if findings:
         raise MigrateError(f"squawk lets {revision} not pass")
     log.info("squawk has nothing to say about %s", revision)
+
+
+def _findings(revision: str, text: str) -> list[dict[str, Any]]:
+    """What squawk has to say. MigrateError when it could not read the text, which is nothing that it found."""
+    argv = (_program(), "--pg-version=15.0", "--reporter=json", f"--stdin-filepath={revision}.sql",
+            *(f"--exclude={rule}" for rule in EXCLUDED))  # fmt: skip
+    # it looks for its settings in every folder above, of which a service may not read all
+    done = subprocess.run(argv, input=text, text=True, capture_output=True, cwd="/", check=False)
+    try:
+        findings: list[dict[str, Any]] = json.loads(done.stdout)
+    except ValueError:
+        raise MigrateError(f"squawk failed: {done.stderr.strip() or done.stdout.strip()}") from None
+    return findings
 
 
 def _program() -> str:

@@ -40,7 +40,9 @@ READ = "SELECT count(*) FROM projects"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
     """The platform's databases and nothing else of it."""
-    yield from fault_stacks.start(tmp_path_factory.mktemp("reports"), "postgres", "migrate", "mariadb")
+    yield from fault_stacks.start(
+        tmp_path_factory.mktemp("reports"), "postgres", "migrate", "mariadb", "migrate-mariadb"
+    )
 
 
 @pytest.fixture(params=FAULTS, ids=lambda fault: fault.name)
