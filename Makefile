@@ -12,7 +12,7 @@ PYTHON := $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python
 setup:  # idempotent; installs what is missing and says so first
 	@$(PYTHON) -m runlab.setup
 
-drill: setup  # quiet and fault arm of every scenario, a verdict per sentence
+drill: setup  # quiet and fault arm of one scenario of each runbook, a verdict per sentence
 	@$(BIN)/runlab drill
 
 lint:
@@ -31,6 +31,7 @@ lock:  # after a change of the dependencies in pyproject.toml
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean:  # what set-up and the tools made; reports stay
-	@case "$$(readlink .venv)" in /var/cache/runlab/?*) rm -rf "$$(readlink .venv)";; esac
+	@for link in .venv .tools/toxiproxy-*; do \
+		case "$$(readlink "$$link")" in /var/cache/runlab/?*) rm -rf "$$(readlink "$$link")";; esac; done
 	@rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -169,7 +170,7 @@ class Arm:
             self._fails(f"{what} was not delivered within {deadline_s:g} s")
             return
         assert self._incident_at is not None
-        self._times["ttd_s"] = first["t"] - self._incident_at
+        self._times["ttd_s"] = max(0.0, first["t"] - self._incident_at)  # what the fault alone raises comes earlier
 
     def follows_the_procedure(self) -> None:
         """Carry out each sentence of the procedure in the document's order, and look at the state after each.
@@ -263,6 +264,16 @@ class Arm:
         )
         if self._failures:
             raise AssertionError("\n".join(self._failures))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For people to look at the stack as it stands: what they do is no evidence, and their time counts as floor."""
+        self._end_window()
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._count_floor("held by --keep", self._since(began))
 
     def close(self, outcome: str, message: str) -> None:
         """Undo the fault, close the window, write the arm's end. Safe at any point, and when nothing was begun."""

@@ -39,6 +39,8 @@ class Laboratory:
     """Raise a failure where it is seen, for a debugger, instead of collecting it."""
     alert_floor_s: Mapping[str, float]
     """By runbook: the longest that a rule of it must wait by its own, scaled, durations."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """By capability that the stack could have: why it cannot be had on this machine, and what to do about it."""
     recovery_s: dict[str, float] = field(default_factory=dict)
     """Time to recover by incident, as the fault arm measured it; the withheld arm watches twice as long."""
 

@@ -23,6 +23,7 @@ from runlab.laboratory import Laboratory
 from runlab.model import LabError, Signal, Stack, Watcher
 from runlab.plan import ARMS, Plan, specs
 from runlab.playground.keep import NoTerminalError, Terminal, hold
+from runlab.reporting.digest import absence
 from runlab.reporting.live import LiveLine, real_terminal
 from runlab.reporting.terminal import before_tests, closing_tables
 from runlab.run import Run
@@ -185,8 +186,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         plan = run.open(lambda *stack_journal_signals: _watchers(config, run, *stack_journal_signals))
     except LabError as error:
         _give_up(error)
-    lacking = [{"scenario": s["scenario"], "needs": s["lacks"]} for s in plan["scenarios"] if s["lacks"]]
-    _console(config).print(before_tests(plan, claims=run.plan.claims_event(), unplanned=lacking))
+    assert run.laboratory is not None
+    _console(config).print(before_tests(plan, run.plan.claims_event(), run.laboratory.missing))
     if config.getoption("keep"):
         try:
             config.stash[TERMINAL] = Terminal()
@@ -223,7 +224,7 @@ def arm(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Arm]
     spec: ArmSpec = request.param
     lacks = sorted(spec.needs - laboratory.stack.capabilities)
     if lacks:
-        pytest.skip(f"needs {', '.join(lacks)}")
+        pytest.skip("lacks " + "; lacks ".join(absence(need, laboratory.missing) for need in lacks))
     request.config.stash[RUN].live.arm = spec.id
 
     def fill(method: Callable[..., Any]) -> Callable[[], Any]:

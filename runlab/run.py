@@ -97,6 +97,7 @@ class Run:
             progress=self.live,
             stop_at_once=self.stop_at_once,
             alert_floor_s=floors,
+            missing=stack.missing,
         )
         return plan
 

@@ -6,6 +6,7 @@ from faults.migrations import AbandonedMigration, UpgradeByHand
 from faults.rows import NullValues, OrphanRows, RowsInTable
 from runlab.model import Impact, Less
 from runlab.scenario import Prevention, Scenario
+from runlab.waiting import wait_until
 from verifiers.platform import PIPELINE_DEADLINE_S
 from verifiers.users import Users
 
@@ -199,7 +200,19 @@ class TestTwoAtOnce(Deployment, Scenario):
     procedure = "Immediate Actions", "Scenario A"
 
     def trigger(self, platform):
+        """Somebody reads the table until both runners wait: by chance one is often done before the other looks."""
         platform.deploy("add_project_owner")
+        platform.connection.execute("BEGIN")
+        platform.connection.execute("SELECT 1 FROM projects LIMIT 1")
+        wait_until("both runners", lambda: waiting(platform.connection) == 2, deadline_s=PIPELINE_DEADLINE_S)
+        platform.connection.execute("ROLLBACK")
+
+
+def waiting(connection):
+    """How many sessions wait for their turn to migrate, or to alter a table."""
+    modes = "'ExclusiveLock', 'AccessExclusiveLock'"
+    query = f"SELECT count(DISTINCT pid) AS them FROM pg_locks WHERE NOT granted AND mode IN ({modes})"
+    return connection.execute(query).fetchone()["them"]
 
 
 # ------------------------------------------------------------------------------------------------------ prevention

@@ -171,7 +171,12 @@ class Tape:
         ]
         prevention = {"scenario": PREVENTION, "measure": TIMEOUT.label, "measure_claim": TIMEOUT.id, "steps": []}
         margin = {"margin": {"by": 5.0, "unit": "s"}, "incidents": [f"{PREVENTION}/Lock/"], "procedures": []}
-        self.write("plan", arms=[], scenarios=[*scenarios, {**every, **prevention, **margin}], bindings=dict(bindings))
+        scenarios.append({**every, **prevention, **margin})
+        if lacks:
+            scenarios = [
+                {**one, "lacking": {incident: list(lacks) for incident in one["incidents"]}} for one in scenarios
+            ]
+        self.write("plan", arms=[], scenarios=scenarios, bindings=dict(bindings))
         return self
 
     def ends(self) -> Tape:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runlab.model import LabError
-from runlab.stack import compose
+from runlab.stack import compose, document
 
 OURS = Path(__file__).parent.parent / "compose" / "compose.yaml"
 
@@ -40,7 +40,7 @@ def write(folder: Path, text: str) -> Path:
     ],
 )
 def test_interpolation_is_that_of_the_specification(text: str, expected: str) -> None:
-    assert compose.interpolate(text, {"SET": "value", "EMPTY": ""}) == expected
+    assert document.interpolate(text, {"SET": "value", "EMPTY": ""}) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def test_interpolation_is_that_of_the_specification(text: str, expected: str) ->
 )
 def test_what_cannot_be_interpolated_is_an_error(text: str, said: str) -> None:
     with pytest.raises(LabError) as caught:
-        compose.interpolate(text, {"EMPTY": ""}, where="a file:3")
+        document.interpolate(text, {"EMPTY": ""}, where="a file:3")
     assert str(caught.value).startswith(f"a file:3: {said}")
 
 
 @given(st.text())
 def test_doubled_dollars_give_any_text_back(text: str) -> None:
-    assert compose.interpolate(text.replace("$", "$$"), {}) == text
+    assert document.interpolate(text.replace("$", "$$"), {}) == text
 
 
 @given(st.text())
 def test_values_are_not_interpolated_again(value: str) -> None:
-    assert compose.interpolate("<${NAME}>", {"NAME": value}) == f"<{value}>"
+    assert document.interpolate("<${NAME}>", {"NAME": value}) == f"<{value}>"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,13 @@ def test_values_are_not_interpolated_again(value: str) -> None:
             3,
             "there is a host h already",
         ),
+        ("services:\n  a: {command: [x]}\n  b: {command: [x]}\n  a: {command: [y]}\n", 4, "a stands twice"),
+        ("services:\n  a:\n    command: [x]\n    expose: [1]\n    command: [y]\n", 5, "first in line 3"),
+        ("configs:\n  c: {content: x}\nservices:\n  a: {command: [x]}\nconfigs: {}\n", 5, "configs stands twice"),
+        ("x-q: &q {interval: 1s}\nservices:\n  a:\n    <<: *q\n    <<: *q\n    command: [x]\n", 5, "<< stands twice"),
+        ("services:\n  a: &a {command: [x], expose: [1]}\n  b:\n    <<: *a\n    expose: [soon]\n", 5, "expose"),
+        ("services:\n  a: {command: [x]}\ninclude: more.yaml\n", 3, "a list of file names"),
+        ("services:\n  a: {command: [x]}\ninclude:\n  - {path: more.yaml}\n", 3, "a list of file names"),
         ("services: {}\n", 1, "services"),
         ("", 1, ""),
     ],
@@ -158,6 +165,66 @@ services:
     check = compose.read(write(tmp_path, text)).services["a"].healthcheck
     assert check is not None
     assert (check.argv, check.interval, check.timeout, check.retries) == (["y", "1"], 90.0, 0.25, 2)
+
+
+def test_what_is_included_stands_first_and_may_be_referred_to_from_both_sides(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "one.yaml").write_text(
+        "x-note: anything\nservices:\n  b: {command: [x, '${SET}'], depends_on: [a], configs: [{source: c}]}\n"
+        "configs: {d: {content: there}}\nsecrets: {s: {environment: S}}\n"
+    )
+    (tmp_path / "two.yaml").write_text("services:\n  e: {command: [x]}\n")
+    text = """
+include: [more/one.yaml, two.yaml]
+services:
+  a: {command: [x], depends_on: [e], configs: [{source: d}]}
+configs: {c: {content: here}}
+"""
+    found = compose.read(write(tmp_path, text), {"SET": "value"})
+    assert list(found.services) == ["b", "e", "a"]
+    assert found.services["b"].argv == ["x", "value"]
+    assert {name: config.content for name, config in found.configs.items()} == {"c": "here", "d": "there"}
+    assert found.secrets["s"].environment == "S"
+
+
+@pytest.mark.parametrize(
+    ("included", "line", "said"),
+    [
+        ("services:\n  a:\n    command: [y]\n", 2, "services.a is declared already, at FILE:3"),
+        ("services:\n  b:\n    command: [y]\n    image: 5\n", 4, "services.b.image"),
+        ("services:\n  b:\n    command: ['${NOWHERE}']\n", 3, "${NOWHERE}: has no value"),
+        ("services:\n  b:\n    command: [y]\n    depends_on: [z]\n", 4, "depends_on names z"),
+        ("services:\n  b: {command: [y]}\n  b: {command: [y]}\n", 3, "b stands twice in one mapping, first in line 2"),
+        ("x-lab:\n  rules: x\n", 1, "x-lab: cannot be included"),
+        ("include: [third.yaml]\n", 1, "include: cannot be included"),
+        ("services: [b]\n", 1, "services: cannot be included"),
+    ],
+)
+def test_an_error_in_an_included_file_names_that_file(tmp_path: Path, included: str, line: int, said: str) -> None:
+    file = write(tmp_path, "include: [more.yaml]\nservices:\n  a: {command: [x]}\n")
+    (tmp_path / "more.yaml").write_text(included)
+    with pytest.raises(LabError) as caught:
+        compose.read(file, {})
+    assert caught.value.where == f"{tmp_path / 'more.yaml'}:{line}"
+    assert said.replace("FILE", str(file)) in str(caught.value)
+
+
+def test_two_included_files_may_not_declare_the_same(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text("configs:\n  c: {content: x}\n")
+    file = write(tmp_path, "include: [one.yaml, two.yaml]\nservices:\n  a: {command: [x]}\n")
+    with pytest.raises(LabError, match=r"two[.]yaml:2: configs[.]c is declared already, at .*one[.]yaml:2"):
+        compose.read(file, {})
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "nothing is declared"), (None, "cannot be read")])
+def test_an_included_file_has_to_be_there(tmp_path: Path, text: str | None, said: str) -> None:
+    file = write(tmp_path, "include: [more.yaml]\nservices:\n  a: {command: [x]}\n")
+    if text is not None:
+        (tmp_path / "more.yaml").write_text(text)
+    with pytest.raises(LabError, match=said) as caught:
+        compose.read(file)
+    assert caught.value.where == str(tmp_path / "more.yaml")
 
 
 def test_dependencies_come_along_in_the_files_order(tmp_path: Path) -> None:
@@ -215,6 +282,10 @@ def test_our_own_file_works_by_hand_too() -> None:
     for name in declared:
         with pytest.raises(LabError, match=name):
             compose.read(OURS, {other: "s3cret" for other in declared if other != name})
+
+
+def test_our_own_files_are_read_in_one_sitting() -> None:
+    assert not [file for file in OURS.parent.rglob("*.y*ml") if len(file.read_text().splitlines()) > 400]
 
 
 def test_no_password_stands_in_an_argument_list() -> None:

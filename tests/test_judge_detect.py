@@ -165,12 +165,14 @@ def test_while_some_incidents_cannot_be_had_a_signal_is_only_observed() -> None:
     results = tape.quiet("slow").fault(case="slow").ends().results()
     assert verdict(results, ALERT) == "observed"
     assert reason(results, ALERT).endswith("1 of 2 incidents ran (others need mariadb)")
+    assert results["run"]["lacks"] == {"mariadb": 1}
 
 
 def test_a_cause_that_this_machine_cannot_make_says_what_it_needs() -> None:
     tape = Tape().begins(causes=(LOCK, SKEW))
     plan = next(event for event in tape.events if event["kind"] == "plan")
-    plan["scenarios"][1]["lacks"] = ["packet-filter"]
+    skew = plan["scenarios"][1]
+    skew |= {"lacks": ["packet-filter"], "lacking": {key: ["packet-filter"] for key in skew["incidents"]}}
     results = tape.quiet().fault().withheld().ends().results()
     assert reason(results, LOGS) == "causes not injected: Skew (needs packet-filter)"
     assert (verdict(results, SKEW), reason(results, SKEW)) == ("untested", "needs packet-filter")

@@ -24,8 +24,8 @@ def says(tape: Tape) -> tuple[str, str]:
     [
         (7.0, 1.0, "confirmed", "blocked: 7 s without, 1 s with the measure"),
         (8.2, 3.2, "confirmed", ""),  # the margin, though 8.2 - 3.2 < 5.0
-        (6.0, 1.1, "refuted", "less by 4.9 s, where 5 s less is called for"),
-        (1.0, 7.0, "refuted", "more by 6 s, where 5 s less is called for"),
+        (6.0, 1.1, "refuted", "less by 4.9 s, where 5 is called for"),
+        (1.0, 7.0, "refuted", "more by 6 s, where 5 is called for"),
         (3.0, 3.0, "refuted", "less by 0 s"),
     ],
 )

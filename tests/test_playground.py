@@ -110,7 +110,7 @@ def test_addresses_and_pages(stack: Any, described: compose.Compose, tmp_path: P
     said = (tmp_path / "said").read_text().splitlines()
     words = [line.split() for line in said]
     assert ["lb", "http://lb.test:8000/"] in words
-    assert ["lb", "http://lb.test:8405/metrics"] in words
+    assert ["lb", "http://lb.test:8405/stats"] in words
     assert ["toxiproxy", "http://toxiproxy.test:8474/proxies"] in words
     assert ["db", "(to", "postgres)", "db.test:5432"] in words
     assert ["postgres", "postgres.test:5432"] in words

@@ -67,7 +67,8 @@ def test_closing_tables_fit_and_say_each_verdict(results, width):
     assert text.startswith("executed 12 of 27 claims; 8 no scenario yet; 4 need packet-filter")
     assert "RB-002 … RB-005: 11 claims untested" in text
     assert text.rstrip().endswith("report: reports/latest/index.html")
-    assert re.search(r"fault +timed out +4\.2 s +– +24\.8 s +23\.9 s +1\.0×", text)
+    assert re.search(r"1 of 5 failed +TestLock.* +4\.2 s +2\.5 s +55\.5 s +49\.5 s +1\.1× *\n", text)
+    assert re.search(r"✘ failed +fault.* +4\.2 s +– +24\.8 s +23\.9 s +1\.0× *\n", text)
 
 
 def test_colour_only_on_a_terminal(results):
@@ -88,10 +89,14 @@ def test_sums_agree_whether_advice_counts_as_executed_or_not(results):
     assert "advice" not in digest.executed_sentence(whole(results))
 
 
-def test_missing_capability_is_said_even_when_no_claim_says_it(results):
-    for c in results["claims"]:
-        c["reason"] = c["reason"].replace("needs packet-filter", "not run")
-    assert "1 scenario needs packet-filter" in digest.executed_sentence(whole(results))
+def test_what_is_missing_is_said_with_its_reason_and_its_mend(results):
+    results["environment"]["missing"] = {"packet-filter": "service wall: nft is not installed; run `make setup`"}
+    told = "1 scenario lacks packet-filter: service wall: nft is not installed; run `make setup`"
+    assert digest.missing(whole(results)) == [told]
+    text = shown(*terminal.closing_tables(results), width=120)
+    assert text.index(told) < text.index("RB-001")
+    assert told.replace("`", "\\`") in summary(whole(results))
+    assert "lacks packet-filter: service wall" in page(whole(results), [])
 
 
 def test_untested_claims_are_counted_by_reason_not_by_detail(results):
@@ -99,15 +104,50 @@ def test_untested_claims_are_counted_by_reason_not_by_detail(results):
     for c, reason in zip(untested, ["`a b`: causes not injected: X; `c`: no", "causes not injected: Y"], strict=False):
         c["reason"] = reason
     assert "2 causes not injected" in digest.executed_sentence(whole(results))
+    for c, case in zip(untested, "ab", strict=False):
+        c["reason"] = f"depends on A/1, which was refuted ({case} with B); depends on an earlier step"
+    assert "2 depend on A/1, which was refuted; " in digest.executed_sentence(whole(results)) + "; "
 
 
 def test_before_tests_says_what_will_run_and_what_can_not(events):
     by_kind = {event["kind"]: event for event in events}
-    unplanned = [{"scenario": "TestPortBlocked", "needs": ["packet-filter"]}]
-    text = shown(terminal.before_tests(by_kind["plan"], claims=by_kind["claims"], unplanned=unplanned), width=100)
+    plan = copy.deepcopy(by_kind["plan"])
+    timeout, bounded = plan["scenarios"]
+    timeout["lacking"] = {timeout["incidents"][0]: ["mariadb"]}
+    bounded["lacking"] = {bounded["incidents"][0]: ["mariadb", "packet-filter"]}
+    missing = {"mariadb": "mariadbd is not installed; run `make setup`"}
+    text = re.sub(" +\n", "\n", shown(terminal.before_tests(plan, by_kind["claims"], missing), width=100))
     assert text.startswith("7 tests of 2 scenarios")
-    assert "TestPortBlocked can't run: needs packet-filter" in text
+    assert "lacks mariadb: mariadbd is not installed; run `make setup`\n" in text
+    assert "not executed: TestLockTimeout (1 of 4 incidents), TestLockTimeoutIsBounded\n" in text
+    assert "lacks packet-filter: no service of this stack has it\n    not executed: TestLockTimeoutIsBounded\n" in text
     assert "RB-002 … RB-005: 11 claims without a scenario yet, of 27 in all" in text
+
+
+def test_before_tests_names_only_scenarios_that_were_selected(events):
+    by_kind = {event["kind"]: event for event in events}
+    plan = by_kind["plan"] | {"arms": ["TestLockTimeoutIsBounded/off"]}
+    text = shown(terminal.before_tests(plan, by_kind["claims"], {}), width=100)
+    assert text.startswith("1 test of 1 scenario:\n  RB-001  TestLockTimeoutIsBounded: Timeout Configuration\n")
+    assert "TestLockTimeout:" not in text
+
+
+def test_procedures_stand_under_their_own_name_and_reasons_where_they_are_needed(results):
+    text = shown(*terminal.closing_tables(results), width=100)
+    assert text.count("Immediate Actions + Scenario C") == 1
+    assert "→ recovered in 2.5 s; the withheld arm has not run" in text
+    assert text.count("→ recovered in 2.5 s") == 1
+
+
+def test_what_holds_in_part_shows_each_condition_by_itself(results):
+    c = claim(results, "RB-001/detect/logs/1")
+    c["reason"] = "holds for timed out; fails for waiting: never appeared"
+    text = shown(*terminal.closing_tables(results), width=100)
+    assert "→ holds for timed out  " in text
+    assert "→ fails for waiting: never appeared  " in text
+    c["reason"] = "; ".join(f"fails for case {n}" for n in range(20))
+    text = shown(*terminal.closing_tables(results), width=100)
+    assert text.count("→ fails for case") == terminal.CLAUSES - 1
 
 
 # ----------------------------------------------------------------------------------------------------------- files
@@ -258,6 +298,12 @@ def test_page_shows_every_claim_with_its_verdict_in_document_order(results, even
     assert places == sorted(places)
     for c in results["claims"]:
         assert f'class="claim {c["verdict"]}" id="{c["id"]}"' in html.replace("claim flat", "claim")
+
+
+def test_page_unfolds_only_the_scenarios_that_did_not_pass(results):
+    html = page(whole(results), [])
+    folded = re.findall(r'<details class="scenario"( open)?>\s*<summary.*?<strong class="name">(\w+)<', html, re.DOTALL)
+    assert folded == [(" open", "TestLockTimeout"), ("", "TestLockTimeoutIsBounded")]
 
 
 def test_page_escapes_runbook_and_journal(results, events):

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib.metadata
 import os
-import re
 import shutil
-import stat
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runlab.model import LabError
-from runlab.setup import distribution, doctor, interpreter, no_daemons, packages, programs, run, uv
+from runlab.setup import distribution, interpreter, no_daemons, packages, programs, run
+from tests.programs import executable
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-OWN = {"runlab", "faults", "verifiers", "sut", "scenarios", "tests"}
 
 
 # ---------------------------------------------------------------------------------------- before anything is installed
@@ -47,60 +42,7 @@ def test_an_older_python_is_told_in_one_line(
     assert said.count("\n") == 1
 
 
-# -------------------------------------------------------------------------------------------------------- dependencies
-
-
-def declared() -> set[str]:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
-    return {canonical(re.split(r"[\[<>=!~; ]", line)[0]) for line in lines}
-
-
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def imported_packages() -> Iterator[tuple[Path, str]]:
-    for folder in sorted(OWN):
-        for file in (CHECKOUT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                names: list[str] = []
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                    names = [node.module]
-                yield from ((file, name.split(".")[0]) for name in names)
-
-
-def test_whatever_is_imported_is_declared() -> None:
-    providers = importlib.metadata.packages_distributions()
-    known, needed = OWN | {"conftest"} | sys.stdlib_module_names, declared()
-    undeclared = {
-        f"{file.relative_to(CHECKOUT)}: {name}"
-        for file, name in imported_packages()
-        if name not in known and not needed & {canonical(provider) for provider in providers.get(name, [name])}
-    }
-    assert undeclared == set()
-
-
-def test_the_lock_pins_what_is_declared_with_hashes_and_names_no_host() -> None:
-    lock = (CHECKOUT / "requirements.lock").read_text()
-    entries = re.split(r"\n(?=\S)", lock.replace("\\\n", ""))
-    pins = {canonical(entry.split("==")[0]) for entry in entries if "==" in entry}
-    assert declared() <= pins
-    assert all("--hash=sha256:" in entry for entry in entries if "==" in entry)
-    assert "://" not in lock + uv.PIN.read_text()
-    assert "--index" not in lock
-
-
 # ------------------------------------------------------------------------------------------------------------ programs
-
-
-def executable(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n")
-    path.chmod(0o755)
-    return path
 
 
 def test_the_newest_postgresql_that_is_there_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,85 +273,3 @@ def test_a_python_that_the_services_cannot_run_is_passed_over(tmp_path: Path, mo
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(LabError, match=f"account nobody can run .tried {hidden}"):
         interpreter.choose()
-
-
-# -------------------------------------------------------------------------------------------------------------- doctor
-
-
-def test_doctor_shows_each_program_and_capability_once() -> None:
-    rows = doctor.examine(CHECKOUT)
-    names = [row.name for row in rows]
-    assert len(names) == len(set(names))
-    assert {program.name for program in programs.PROGRAMS} < set(names)
-    assert {"pid-namespace", "switch-accounts", "loopback-block", "temporary-folder", "toxiproxy"} < set(names)
-    assert {"squawk", "pg-schema-diff", "unconfined-servers"} < set(names)
-    assert all(row.detail for row in rows)
-    assert all(row.mend for row in rows if not row.present)
-    assert len(doctor.as_text(rows).splitlines()) == len(rows)
-
-
-def test_doctor_says_how_to_get_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
-    row = next(row for row in doctor.examine(CHECKOUT) if row.name == "prometheus")
-    assert (row.present, row.mend) == (False, "apt-get install --no-install-recommends prometheus")
-
-
-def test_doctor_needs_no_server_that_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
-    monkeypatch.setattr(programs, "CHECKOUT", tmp_path)
-    rows = {row.name: row for row in doctor.examine(CHECKOUT)}
-    assert rows["haproxy"].needed
-    assert not rows["haproxy"].present
-    assert not any(rows[name].needed for name in ("mariadbd", "toxiproxy-server", "pg-schema-diff"))
-    assert "or install Go 1.23 or newer" in rows["toxiproxy"].mend
-
-
-def test_doctor_starts_nothing_but_to_be_told_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
-    installer = executable(tmp_path / "mariadb-install-db")
-    installer.write_text(f"#!/bin/sh\ntouch {tmp_path}/went-to-work\n")
-    row = next(row for row in doctor.examine(CHECKOUT) if row.name == "mariadb-install-db")
-    assert row.present
-    assert not (tmp_path / "went-to-work").exists()
-
-
-@pytest.mark.parametrize(
-    ("profiles", "present"),
-    [
-        ("/usr/bin/man (enforce)\n{mariadbd} (complain)\n", True),
-        ("{mariadbd} (enforce)\n", False),
-        ("mariadbd (enforce)\n", False),
-        (None, True),
-    ],
-)
-def test_doctor_names_a_server_that_apparmor_confines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profiles: str | None, present: bool
-) -> None:
-    monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
-    server = executable(tmp_path / "mariadbd")
-    monkeypatch.setattr(doctor, "APPARMOR_PROFILES", tmp_path / "profiles")
-    if profiles is not None:
-        (tmp_path / "profiles").write_text(profiles.format(mariadbd=server))
-    row = next(row for row in doctor.examine(CHECKOUT) if row.name == "unconfined-servers")
-    assert (row.present, row.mend) == (present, "" if present else f"aa-complain {server} (package apparmor-utils)")
-
-
-@pytest.mark.parametrize(
-    ("said", "version"),
-    [
-        ("mariadb  Ver 15.1 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)", "10.11.19-MariaDB"),
-        ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)", "15.20"),
-        ("HAProxy version 2.6.12-1+deb12u4 2025/10/01 - https://haproxy.org/", "2.6.12-1+deb12u4"),
-        ("nothing of the kind", "version unknown"),
-    ],
-)
-def test_doctor_reads_versions(tmp_path: Path, said: str, version: str) -> None:
-    program = executable(tmp_path / "program")
-    program.write_text(f"#!/bin/sh\necho '{said}'\n")
-    assert doctor._version(program) == version
-
-
-def test_ci_runs_make_test() -> None:
-    script = CHECKOUT / ".ci" / "run"
-    assert script.stat().st_mode & stat.S_IXUSR
-    assert script.read_text().splitlines()[-1] == "exec make test"

@@ -155,10 +155,10 @@ def test_an_interrupt_ends_all_that_was_started_and_puts_back(
 @pytest.mark.parametrize(("alone", "child"), [(True, "None"), (False, "-2")])
 def test_a_package_manager_is_interrupted_alone(alone: bool, child: str) -> None:
     code = (
-        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+        "import signal, subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
         "try:\n"
         "    print('started', flush=True)\n"
-        "    child.wait()\n"
+        "    signal.pause()\n"  # an interrupted child.wait() may have reaped the child and lost its status
         "except KeyboardInterrupt:\n"
         "    try: print(child.wait(0.3))\n"
         "    except subprocess.TimeoutExpired: print(None)\n"

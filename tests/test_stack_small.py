@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +100,21 @@ def _first_left_out(stack: ProcessStack) -> re.Pattern[str]:
     return re.compile(said)
 
 
+VERSIONS = """
+services:
+  asked: {command: [sleep, "60"], x-lab: {version: [sh, -c, "cat ${DATA_late}/done || echo too soon"]}}
+  late:
+    command: [sleep, "60"]
+    x-lab: {prepare: [[sh, -c, "sleep 0.3; echo at last > ${DATA_late}/done"]]}
+"""
+
+
+def test_versions_are_asked_for_when_no_service_starts_any_more(begin: Begin) -> None:
+    """Asking takes processor time, of which a start has little."""
+    services = begin(VERSIONS).environment()["services"]
+    assert {name: it["version"] for name, it in services.items()} == {"asked": "at last", "late": ""}
+
+
 RESET = """
 services:
   writer:
@@ -126,8 +142,12 @@ services:
 def test_reset_quiesces_first_and_is_side_by_side_but_for_dependencies(begin: Begin) -> None:
     """left and right each wait for the other at a pipe, so one after the other would never end."""
     stack = begin(RESET)
+    assert stack.reset_at == 0.0
+    began = time.monotonic()
     stack.reset()
-    assert (stack.data_folder("store") / "order").read_text().split() == ["quiesced", "store", "writer"]
+    order = stack.data_folder("store") / "order"
+    assert order.read_text().split() == ["quiesced", "store", "writer"]
+    assert began + 0.2 <= stack.reset_at <= time.monotonic()
 
 
 QUIESCE_FAILS = """

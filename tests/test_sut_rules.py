@@ -19,18 +19,20 @@ evaluation_interval: 10s
 tests:
   - interval: 1m
     input_series:
-      - series: 'deploy_step_failed{{job="deploy", step="alembic upgrade"}}'
+      - series: 'deploy_step_failed{{job="deploy", step="alembic upgrade", database="postgres"}}'
         values: '0 1 1 1 1 1 1 0 0'
-      - series: 'deploy_step_failed{{job="deploy", step="release"}}'
+      - series: 'deploy_step_failed{{job="deploy", step="alembic upgrade", database="mariadb"}}'
+        values: '0 0 0 0 0 0 0 0 0'
+      - series: 'deploy_step_failed{{job="deploy", step="release", database="postgres"}}'
         values: '1 1 1 1 1 1 1 1 1'
     alert_rule_test:
       - {{eval_time: 1m, alertname: DatabaseMigrationFailed, exp_alerts: []}}
       - eval_time: 6m
         alertname: DatabaseMigrationFailed
         exp_alerts:
-          - exp_labels: {{step: alembic upgrade, runbook: RB-001, severity: high, rule: ours}}
+          - exp_labels: {{step: alembic upgrade, database: postgres, runbook: RB-001, severity: high, rule: ours}}
             exp_annotations:
-              summary: The deployment's step "alembic upgrade" failed and has not succeeded since.
+              summary: The deployment's step "alembic upgrade" failed on postgres and has not succeeded since.
               runbook_url: runbooks/RB-001-database-migration.md
       - {{eval_time: 8m, alertname: DatabaseMigrationFailed, exp_alerts: []}}
 """

@@ -76,6 +76,7 @@ def build(tmp_path: Path) -> Iterator[Build]:
         predicate: Callable[[UsersRecord], bool] = lambda r: r.longest_wait_s > 5,
         *,
         with_archive: bool = False,
+        stack: object = None,
         **more: float,
     ) -> Lab:
         written = Journal(tmp_path / "journal", "r1")
@@ -87,7 +88,7 @@ def build(tmp_path: Path) -> Iterator[Build]:
         if with_archive:
             archive.path.touch()
             records["archive-users"] = archive.path
-        watcher = UsersWatcher(None, written, [symptom(predicate)], records=records, **more)  # type: ignore[arg-type]
+        watcher = UsersWatcher(stack, written, [symptom(predicate)], records=records, **more)  # type: ignore[arg-type]
         made.append(Lab(record, archive, written, watcher))
         return made[0]
 
@@ -141,6 +142,56 @@ def test_a_failure_is_forgiven_after_a_while(build: Build) -> None:
 
     assert not served()
     wait_until("served", served, deadline_s=2)
+
+
+@dataclass
+class Reset:
+    """A stack that was reset so many seconds ago."""
+
+    reset_at: float
+
+    @classmethod
+    def ago(cls, ago_s: float) -> Reset:
+        return cls(time.monotonic() - ago_s)
+
+
+def test_what_a_reset_broke_is_not_held_against_what_comes_after(build: Build) -> None:
+    lab = build(stack=Reset.ago(0.5), recent_s=60.0)
+    lab.record.end(lab.record.start(0.9), 0.7, ok=False)
+    lab.record.end(lab.record.start(0.8), 0.4, ok=False)
+    assert "none was answered" in lab.watcher.settled().detail
+    lab.record.request()
+    assert lab.watcher.settled().holds
+    lab.record.end(lab.record.start(0.2), 0.1, ok=False)
+    assert not lab.watcher.settled().holds
+
+
+def test_after_a_reset_each_endpoint_is_answered_anew(build: Build) -> None:
+    lab = build(stack=Reset.ago(0.5), recent_s=60.0)
+    for endpoint in (LIST, CREATE):
+        lab.record.end(lab.record.start(0.9, endpoint), 0.8)
+    lab.record.request()
+    assert lab.watcher.settled().detail.endswith(f"since the reset none of {CREATE} was answered")
+    waiting = lab.record.start(0.1, CREATE)
+    assert not lab.watcher.settled().holds
+    lab.record.end(waiting)
+    assert lab.watcher.settled().holds
+
+
+def test_what_was_sent_before_a_reset_does_not_still_wait(build: Build) -> None:
+    lab = build(stack=Reset.ago(0.5), recent_s=60.0)
+    waiting = lab.record.start(0.6)
+    lab.record.request()
+    assert lab.watcher.settled().detail.endswith("one of before the reset still waits")
+    lab.record.end(waiting, ok=False)
+    assert lab.watcher.settled().holds
+
+
+def test_long_after_a_reset_an_endpoint_may_rest(build: Build) -> None:
+    lab = build(stack=Reset.ago(2.0), recent_s=1.0)
+    lab.record.end(lab.record.start(1.9, CREATE), 1.8)
+    lab.record.request()
+    assert lab.watcher.settled().holds
 
 
 def test_the_record_counts_from_the_arm_on_and_a_waiting_request_as_it_stands(build: Build) -> None:

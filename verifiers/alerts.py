@@ -18,7 +18,7 @@ from runlab import promql
 from runlab.journal import Journal
 from runlab.model import Observation, Signal, Source, Stack
 from verifiers.prometheus import ActiveAlert, AlertRule, NoAnswerError, Prometheus
-from verifiers.watching import Loop, Pulse
+from verifiers.watching import Loop, Pulse, reset_at
 from verifiers.webhook import Notification, Receiver
 
 _POLL_S: Final = 0.08
@@ -67,7 +67,7 @@ class AlertWatcher:
         self._open: dict[str, str] = {}  # name by fingerprint: delivered, not yet resolved
         self._noted: set[tuple[str, datetime, bool]] = set()
         self._delivered: set[str] = set()
-        self._answers, self._no_answer = Pulse(), "Prometheus was not asked yet"
+        self._answers, self._no_answer, self._asked_s = Pulse(), "Prometheus was not asked yet", 0.0
         self._evaluations: dict[tuple[str, str], Pulse] = {}
         self._rules: list[AlertRule] = []
         self._prometheus = Prometheus(f"http://{stack.host('prometheus')}:9090", time_limit_s=blind_s)
@@ -88,7 +88,10 @@ class AlertWatcher:
             self._receiver.forget()
 
     def settled(self) -> Observation:
+        reset = reset_at(self._stack)
         with self._lock:
+            # a scrape and an evaluation, about as often as each other, until what a reset did is in an answer
+            since_reset = self._asked_s >= reset + 2 * max((rule.interval_s for rule in self._rules), default=0.0)
             active = [f"{i.alert.name} {i.alert.state}" for i in self._instances.values() if i.active]
             unresolved = [f"{name} delivered, not resolved" for name in self._open.values()]
             blind = self._no_answer or (
@@ -96,6 +99,7 @@ class AlertWatcher:
                 if self._answers.since_s > self._blind_s
                 else ""
             )
+        blind = blind or ("" if since_reset else "Prometheus may not have seen the reset yet")
         trouble = [blind] if blind else sorted({*active, *unresolved})
         return Observation(not trouble, "Prometheus and Alertmanager's webhook", "; ".join(trouble) or "nothing fires")
 
@@ -146,6 +150,7 @@ class AlertWatcher:
 
     def _look(self) -> None:
         with self._looking:  # an older answer must not be taken for news after a younger one
+            asked_s = time.monotonic()
             try:
                 rules = self._prometheus.alert_rules()
             except NoAnswerError as error:
@@ -156,7 +161,7 @@ class AlertWatcher:
             }
             with self._lock:
                 self._answers.beat()
-                self._no_answer = ""
+                self._no_answer, self._asked_s = "", asked_s
                 self._note_evaluations(rules)
                 self._follow(rules, samples)
 

@@ -13,7 +13,7 @@ from runlab.journal import Journal
 from runlab.model import Observation, PromQL, Signal, Source, Stack
 from runlab.timescale import scale_expression
 from verifiers.prometheus import NoAnswerError, Prometheus, Sample
-from verifiers.watching import Loop, Pulse
+from verifiers.watching import Loop, Pulse, reset_at
 
 _POLL_S: Final = 0.2
 _SCRAPES: Final = 10
@@ -26,6 +26,8 @@ class _Symptom:
     expression: str
     seen: bool = False
     visible: bool = False
+    asked_s: float = 0.0
+    """When the question was put that was answered last."""
     answers: Pulse = field(default_factory=Pulse)
     no_answer: str = "Prometheus was not asked yet"
 
@@ -48,7 +50,7 @@ class MetricWatcher:
         time_scale: float,
         blind_s: float = 2.0,
     ) -> None:
-        self._journal, self._blind_s = journal, blind_s
+        self._stack, self._journal, self._blind_s = stack, journal, blind_s
         self._symptoms = [
             _Symptom(signal, scale_expression(signal.probe.expression, time_scale, where=signal.claim))
             for signal in signals
@@ -56,6 +58,7 @@ class MetricWatcher:
         ]
         self._arm: str | None = None
         self._began_s = time.monotonic()
+        self._scraped_every_s = 0.0
         self._lock = threading.Lock()
         self._prometheus = Prometheus(f"http://{stack.host('prometheus')}:9090", time_limit_s=blind_s)
         self._loop = Loop("metrics", self._look, _POLL_S)
@@ -69,9 +72,12 @@ class MetricWatcher:
             self._loop.forget()
 
     def settled(self) -> Observation:
+        since_s = reset_at(self._stack) + self._scraped_every_s
         with self._lock:
             trouble = [symptom.no_answer for symptom in self._symptoms if symptom.no_answer]
             trouble += [f"{symptom.signal.name} is visible" for symptom in self._symptoms if symptom.visible]
+            if any(symptom.asked_s < since_s for symptom in self._symptoms):
+                trouble.append("Prometheus may not have seen the reset yet")
             late_s = max((symptom.answers.since_s for symptom in self._symptoms), default=0.0)
         if late_s > self._blind_s:
             trouble.append(f"Prometheus has not answered for {late_s:.1f} s")
@@ -92,14 +98,16 @@ class MetricWatcher:
         for symptom in self._symptoms:
             with self._lock:
                 arm = self._arm
+            asked_s = time.monotonic()
             try:
+                self._scraped_every_s = self._scraped_every_s or self._prometheus.scrape_interval_s()
                 samples = self._prometheus.query(symptom.expression)
             except NoAnswerError as error:
                 symptom.no_answer = str(error)
                 continue
             with self._lock:
                 symptom.answers.beat()
-                symptom.no_answer, symptom.visible = "", bool(samples)
+                symptom.no_answer, symptom.visible, symptom.asked_s = "", bool(samples), asked_s
                 # An answer to a question of the last arm says nothing about this one.
                 if samples and arm is not None and arm == self._arm and not symptom.seen:
                     symptom.seen = True

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from runlab.journal import Journal
 from runlab.model import Impact, JsonObject, Observation, Signal, Source, Stack, UsersSay
 from verifiers.logs import Tail
-from verifiers.watching import Loop
+from verifiers.watching import Loop, reset_at
 
 _POLL_S: Final = 0.1
 
@@ -118,14 +118,21 @@ class _Symptom:
     crash: str = ""
 
 
+class _Ended(NamedTuple):
+    t: float
+    waited: float
+    ok: bool
+    endpoint: str
+
+
 @dataclass
 class _Stream:
     """The record of one service that holds users, as far as it was read."""
 
     service: str
     tail: Tail
-    recent: deque[tuple[float, float, bool]] = field(default_factory=deque)
-    """Ended, waited, ok."""
+    recent: deque[_Ended] = field(default_factory=deque)
+    endpoints: set[str] = field(default_factory=set)
     last_line: float = 0.0
     ended: int = 0
     """Requests that ended in the window."""
@@ -146,16 +153,19 @@ class UsersWatcher:
 
     `records` has a file of JSON Lines for each service that holds users, two lines a request: `{"event": "start", "id",
     "t", "endpoint"}` and `{"event": "end", "id", "t", "ok", …}`; `t` is CLOCK_MONOTONIC in seconds, `id` is the file's
-    own, `endpoint` everybody's. Users are served if those of every record are: in the last `recent_s` seconds requests
-    were answered, none failed and none waited for `slow_s`. A record whose last line is older than `stale_s` is not
-    fresh; users who give up after 4 s write at least that often even when nothing is answered.
+    own, `endpoint` everybody's. A record whose last line is older than `stale_s` is not fresh; users who give up after
+    4 s write at least that often even when nothing is answered.
+
+    Users are served if those of every record are: in the last `recent_s` seconds requests were answered, none failed
+    and none waited for `slow_s`. What was sent before the stack's last reset says nothing of after it: it does not
+    count, has to be over, and each endpoint must be answered anew, or `recent_s` pass.
     """
 
     name = "users"
 
     def __init__(
         self,
-        stack: Stack,  # noqa: ARG002 -- watchers are built alike
+        stack: Stack,
         journal: Journal,
         signals: Sequence[Signal],
         *,
@@ -164,7 +174,8 @@ class UsersWatcher:
         recent_s: float = 1.0,
         stale_s: float = 5.0,
     ) -> None:
-        self._journal, self._slow_s, self._recent_s, self._stale_s = journal, slow_s, recent_s, stale_s
+        self._stack, self._journal = stack, journal
+        self._slow_s, self._recent_s, self._stale_s = slow_s, recent_s, stale_s
         self._symptoms = [_Symptom(s, s.probe) for s in signals if isinstance(s.probe, UsersSay)]
         self._arm: str | None = None
         self._streams = [_Stream(service, Tail(path, from_start=True)) for service, path in records.items()]
@@ -251,16 +262,21 @@ class UsersWatcher:
 
     def _served(self, stream: _Stream) -> tuple[bool, str]:
         """Whether the users of one record are served, and how; to be asked after reading, under the lock."""
-        now = time.monotonic()
-        ended = [(waited, ok) for t, waited, ok in stream.recent if t >= now - self._recent_s]
-        waiting = [now - sent for (service, _), (_, sent) in self._tally.waiting.items() if service == stream.service]
-        waits = [waited for waited, _ in ended] + waiting
-        failed, longest_s = sum(not ok for _, ok in ended), max(waits, default=0.0)
+        now, reset = time.monotonic(), reset_at(self._stack)
+        sent = [at for (service, _), (_, at) in self._tally.waiting.items() if service == stream.service]
+        ended = [it for it in stream.recent if it.t >= now - self._recent_s and it.t - it.waited >= reset]
+        waits = [it.waited for it in ended] + [now - at for at in sent]
+        failed, longest_s = sum(not it.ok for it in ended), max(waits, default=0.0)
         detail = f"{stream.service}: {len(waits)} requests, {failed} failed, longest {longest_s:.2f} s"
         if stream.missing:
             return False, stream.missing
         if not ended:
             return False, f"{detail}; none was answered"
+        unheard = stream.endpoints - {it.endpoint for it in ended} if reset > now - self._recent_s else ()
+        if any(at < reset for at in sent):
+            return False, f"{detail}; one of before the reset still waits"
+        if unheard:
+            return False, f"{detail}; since the reset none of {', '.join(sorted(unheard))} was answered"
         return not failed and longest_s < self._slow_s, detail
 
     def _read(self) -> None:
@@ -272,7 +288,7 @@ class UsersWatcher:
                     self._note(stream, line)
             except OSError as error:
                 stream.missing = f"the users' record can't be read: {error.strerror} ({stream.service})"
-            while stream.recent and stream.recent[0][0] < oldest:
+            while stream.recent and stream.recent[0].t < oldest:
                 stream.recent.popleft()
 
     def _note(self, stream: _Stream, line: str) -> None:
@@ -281,10 +297,12 @@ class UsersWatcher:
             t, request = float(event["t"]), (stream.service, event["id"])
             if event["event"] == "start":
                 self._tally.start(request, event["endpoint"], t)
+                stream.endpoints.add(event["endpoint"])
             else:
+                endpoint, _ = self._tally.waiting.get(request, ("", 0.0))
                 waited = self._tally.end(request, t, ok=event["ok"])
                 if waited is not None:
-                    stream.recent.append((t, waited, event["ok"]))
+                    stream.recent.append(_Ended(t, waited, event["ok"], endpoint))
                     stream.ended += t >= self._tally.began
         except (ValueError, KeyError, TypeError):
             stream.malformed = f"not a line of the record of {stream.service}: {line[:80]!r}"

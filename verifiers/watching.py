@@ -5,6 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Resets(Protocol):
+    """A stack that says when its last reset was over, by CLOCK_MONOTONIC in seconds."""
+
+    @property
+    def reset_at(self) -> float: ...
+
+
+def reset_at(stack: object) -> float:
+    """When the last reset of `stack` was over; 0 when there was none, or it does not say."""
+    return stack.reset_at if isinstance(stack, Resets) else 0.0
 
 
 class Loop:

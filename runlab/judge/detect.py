@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from runlab.journal import evidence
 from runlab.judge.history import ArmHistory, History, SignalKey, why_not_run
-from runlab.judge.pieces import BROKE_OFF, Piece, combine
+from runlab.judge.pieces import BROKE_OFF, SEEN_INSTEAD, Piece, combine
 from runlab.model import Claim, JsonObject, Runbook
 
 _PLAIN = ("no scenario yet", "not run")
@@ -177,7 +177,7 @@ def _causes_not_injected(
 
 def _instead(arm: ArmHistory | None) -> str:
     names = ", ".join(dict.fromkeys(_name(event) for event in arm.seen.values())) if arm else ""
-    return f"; seen instead: {names}" if names else "; no other signal either"
+    return f"{SEEN_INSTEAD}{names}" if names else "; no other signal either"
 
 
 def _name(signal: JsonObject) -> str:

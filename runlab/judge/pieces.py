@@ -19,6 +19,9 @@ NO_CONTROL = "its control has not run"
 BROKE_OFF = "an arm broke off"
 """What it lacks when an arm that could have contradicted it did not come to its end."""
 
+SEEN_INSTEAD = "; seen instead: "
+"""What follows it in a reason is beside the point that the reason makes."""
+
 _FIGURES = re.compile(r"\d+(\.\d+)?(, \d+(\.\d+)?)*( and \d+ more)?")
 
 
@@ -107,10 +110,11 @@ def _both_sides(pieces: Sequence[Piece]) -> str:
 
 
 def _alike(pieces: Iterable[Piece]) -> list[list[Piece]]:
-    """Pieces whose reasons say the same but for figures, which differ from arm to arm, stand together."""
+    """Pieces whose reasons say the same but for figures and what else was seen, which differ from arm to arm."""
     groups: dict[str, list[Piece]] = {}
     for piece in pieces:
-        groups.setdefault(_FIGURES.sub("#", piece.reason), []).append(piece)
+        core, _, _ = piece.reason.partition(SEEN_INSTEAD)
+        groups.setdefault(_FIGURES.sub("#", core), []).append(piece)
     return list(groups.values())
 
 

@@ -78,4 +78,4 @@ def _compared(off: ArmHistory, on: ArmHistory, margin: JsonObject) -> Piece:
     if gained >= margin["by"]:
         return Piece("held", words, trail, on)
     differs = f"less by {gained:.3g} {unit}" if gained >= 0 else f"more by {-gained:.3g} {unit}"
-    return Piece("refuted", f"{words}; {differs}, where {margin['by']:g} {unit} less is called for", trail, on)
+    return Piece("refuted", f"{words}; {differs}, where {margin['by']:g} is called for", trail, on)

@@ -15,6 +15,8 @@ from runlab.model import Claim, JsonObject
 _ROUNDED_S = 0.01
 """The journal's seconds are rounded: this much less than twice the time to recover is still twice."""
 
+_NOT_RECOVERED = "no procedure that holds it recovered"
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -40,9 +42,20 @@ def follow(history: History) -> list[Followed]:
 
 def judge_step(history: History, claim: Claim, followed: Sequence[Followed]) -> list[Taken]:
     """What every fault arm that took this sentence says of it."""
-    taken = [taken for one in followed for taken in one.taken if taken.step.claim == claim.id]
+    taken = _recovered_once([taken for one in followed for taken in one.taken if taken.step.claim == claim.id])
     left = _still_to_come(history, claim)
     return [replace(one, piece=one.piece.lacking(left)) for one in taken] if left else taken
+
+
+def _recovered_once(taken: list[Taken]) -> list[Taken]:
+    """What acts has to have done its part in a procedure that recovered: one is enough, whatever others did not."""
+    if not any(one.piece.status == "held" and _NOT_RECOVERED not in one.piece.missing for one in taken):
+        return taken
+    return [replace(one, piece=_without(one.piece, _NOT_RECOVERED)) for one in taken]
+
+
+def _without(piece: Piece, what: str) -> Piece:
+    return replace(piece, missing=tuple(other for other in piece.missing if other != what))
 
 
 def why_no_step(history: History, claim: Claim) -> Piece:
@@ -131,7 +144,7 @@ def _with_whole(history: History, taken: Taken, whole: Piece) -> Taken:
     """A step that acts has done its part only in a procedure that recovered; one that finds needs the control alone."""
     piece = taken.piece
     if taken.step.role == "acts" and whole.status != "held":
-        piece = piece.lacking("no procedure that holds it recovered")
+        piece = piece.lacking(_NOT_RECOVERED)
     return replace(taken, piece=_with_control(history, piece, recovers=taken.step.role == "acts"))
 
 

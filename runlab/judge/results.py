@@ -160,11 +160,16 @@ def _executed(history: History, claims: Sequence[JsonObject]) -> JsonObject:
         "executable": len(tried | _executable(history)),
         "total": len(claims),
         "planned": sum(claim["runbook"] in planned for claim in claims),
-        "lacks": dict(Counter(need for scenario in history.scenarios for need in scenario["lacks"])),
+        "lacks": dict(Counter(need for scenario in history.scenarios for need in _lacks(scenario))),
         "undefined": [
             c["id"] for c in claims if history.following(c["id"]) and not history.binding(c["id"]).get("role")
         ],
     }
+
+
+def _lacks(scenario: JsonObject) -> list[str]:
+    """What is missing here for some incident of it, or for all."""
+    return sorted({need for needs in scenario["lacking"].values() for need in needs})
 
 
 def _executable(history: History) -> set[str]:

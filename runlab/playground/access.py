@@ -24,8 +24,8 @@ from runlab.stack.processes import ProcessStack
 
 POSTGRES, MARIADB, REDIS = 5432, 3306, 6379
 _SUPERUSERS = {POSTGRES: ("postgres", "POSTGRES_PASSWORD"), MARIADB: ("root", "MARIADB_ROOT_PASSWORD")}
-_PAGES = {8405: "/metrics", 8474: "/proxies"}
-"""By port, where not "/" is worth opening: HAProxy's exporter, Toxiproxy's API."""
+_PAGES = {8405: "/stats", 8474: "/proxies"}
+"""By port, where not "/" is worth opening: HAProxy's statistics, Toxiproxy's API."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import termios
-import time
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -72,8 +71,6 @@ def hold(terminal: Terminal, run: Run, arm: Arm, why: str) -> bool:
     stack = laboratory.stack
     assert isinstance(stack, ProcessStack)
     described = compose.read(lab.path(lab.stack.compose))
-    arm._end_window()  # noqa: SLF001
-    began = time.monotonic()
 
     def show(console: Console) -> None:
         fault = _in_effect(laboratory.journal.of_arm(), arm.spec.fault, stack)
@@ -83,9 +80,8 @@ def hold(terminal: Terminal, run: Run, arm: Arm, why: str) -> bool:
             Text(f"\nlogs: {run.folder}/logs/\nCtrl-D: revert the fault and go on; Ctrl-C: revert it and end the run")
         )
 
-    goes_on = terminal.hold(show, stack.ensure_kept)
-    arm._count_floor("held by --keep", time.monotonic() - began)  # noqa: SLF001
-    return goes_on
+    with arm.held():
+        return terminal.hold(show, stack.ensure_kept)
 
 
 def _in_effect(events: Sequence[JsonObject], fault: Fault | None, stack: Stack) -> str:

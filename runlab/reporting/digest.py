@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from runlab.judge.expected import expected as of_kind
 from runlab.model import Verdict
-from runlab.reporting.schema import ClaimResult, Results, ScenarioResult
+from runlab.reporting.schema import ClaimResult, Outcome, ProcedureResult, Results, ScenarioResult
 
 SYMBOLS: Final[Mapping[Verdict, str]] = {
     "refuted": "✘",
@@ -35,7 +36,11 @@ MEANINGS: Final[Mapping[Verdict, str]] = {
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
+_DETAILS = re.compile(r"(?:: |; | \()")
+
 _OF_A_PART = re.compile(r"^`[^`]*`: ")
+
+_SIDE = re.compile(r"; (?=(?:[^;:]+: )?(?:holds|fails) for )")
 
 
 def plain(text: str) -> str:
@@ -113,23 +118,44 @@ def executed_sentence(results: Results) -> str:
     reasons = [f"{number} {_agreed(reason, number)}" for reason, number in idle.most_common()]
     advice = run["total"] - run["executed"] - idle.total()
     reasons += [f"{advice} advice to people"] * (advice > 0)
-    reasons += [
-        f"{number} {'scenario needs' if number == 1 else 'scenarios need'} {need}"
-        for need, number in run["lacks"].items()
-        if f"needs {need}" not in idle
-    ]
     return "; ".join([head, *reasons])
 
 
+def missing(results: Results) -> list[str]:
+    """Each capability that some scenario needed in vain: how many, why it cannot be had here, and the mend."""
+    why = results["environment"].get("missing", {})
+    return [
+        f"{number} {'scenario lacks' if number == 1 else 'scenarios lack'} {absence(need, why)}"
+        for need, number in results["run"]["lacks"].items()
+    ]
+
+
+def absence(need: str, why: Mapping[str, str]) -> str:
+    """`mariadb: service mariadb: mariadbd is not installed; run make setup`; `why` is the environment's `missing`."""
+    return f"{need}: {why.get(need, 'no service of this stack has it')}"
+
+
+def clauses(reason: str) -> list[str]:
+    """The reason of what holds only in part, taken apart: what it holds for, and what it fails for and why."""
+    return _SIDE.split(reason)
+
+
+def by_procedure(procedures: Iterable[ProcedureResult]) -> dict[str, list[ProcedureResult]]:
+    """The trials of each procedure, by runbook and label."""
+    grouped: dict[str, list[ProcedureResult]] = {}
+    for trial in procedures:
+        grouped.setdefault(f"{trial['runbook']} {trial['label']}", []).append(trial)
+    return grouped
+
+
 def _agreed(reason: str, number: int) -> str:
-    return f"need {reason.removeprefix('needs ')}" if number > 1 and reason.startswith("needs ") else reason
+    return re.sub(r"^(need|depend)s ", r"\1 ", reason) if number > 1 else reason
 
 
 def _why_not(claim: ClaimResult) -> str:
     """The reason without its part and details, to count by: "`X`: causes not injected: Y" is "causes not injected"."""
     reason = _OF_A_PART.sub("", one_line(claim["reason"]).removeprefix("untested: ")) or "not tried"
-    head, _, details = reason.partition(":")
-    return reason if head == "needs" or not details else head
+    return _DETAILS.split(reason, maxsplit=1)[0]
 
 
 def headline(results: Results) -> tuple[Verdict, str]:
@@ -161,9 +187,8 @@ def wall_s(scenario: ScenarioResult) -> float | None:
     return (datetime.fromisoformat(scenario["ended"]) - datetime.fromisoformat(scenario["started"])).total_seconds()
 
 
-def wall_to_floor(scenario: ScenarioResult) -> float | None:
-    """How many times longer the arm took than what had to be waited for; None when either is unknown or zero."""
-    wall, floor = wall_s(scenario), scenario["floor_s"]
+def wall_to_floor(wall: float | None, floor: float | None) -> float | None:
+    """How many times longer something took than what had to be waited for; None when either is unknown or zero."""
     return wall / floor if wall is not None and floor else None
 
 
@@ -175,6 +200,43 @@ def seconds(value: float | None, digits: int = 1) -> str:
 def times(value: float | None) -> str:
     """`1.4×`, or a dash."""
     return "–" if value is None else f"{value:.1f}×"
+
+
+@dataclass(frozen=True)
+class Summed:
+    """The tests of one scenario together: the worst outcome, how many had it, and their times."""
+
+    outcome: Outcome
+    tally: str
+    ttd: str
+    ttr: str
+    wall_s: float
+    floor_s: float
+
+
+def summed(arms: Sequence[ScenarioResult]) -> Summed:
+    """`3 passed` or `1 of 3 failed`, the range of the times to detect and to recover, and the sum of what they took."""
+    number = Counter(arm["outcome"] for arm in arms)
+    worst = next(outcome for outcome in _WORST_FIRST if number[outcome])
+    return Summed(
+        outcome=worst,
+        tally=f"{number[worst]} {f'of {len(arms)} ' * (len(number) > 1)}{worst}",
+        ttd=_range(arm["ttd_s"] for arm in arms),
+        ttr=_range(arm["ttr_s"] for arm in arms),
+        wall_s=sum(wall_s(arm) or 0.0 for arm in arms),
+        floor_s=sum(arm["floor_s"] or 0.0 for arm in arms),
+    )
+
+
+_WORST_FIRST: Final[tuple[Outcome, ...]] = ("error", "failed", "skipped", "passed")
+
+
+def _range(values: Iterable[float | None]) -> str:
+    """`0.7–2.9 s`, or a dash where nothing was measured."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{'–'.join(dict.fromkeys((f'{min(known):.1f}', f'{max(known):.1f}')))} s"
 
 
 def scenario_name(scenario: ScenarioResult) -> str:

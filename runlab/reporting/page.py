@@ -45,6 +45,7 @@ def page(results: Results, events: Sequence[JsonObject]) -> str:
         took=_took(results),
         outcome=digest.headline(results),
         executed=digest.executed_sentence(results),
+        missing=digest.missing(results),
         counts=digest.counts(results["claims"]),
         symbols=digest.SYMBOLS,
         meanings=digest.MEANINGS,
@@ -54,8 +55,9 @@ def page(results: Results, events: Sequence[JsonObject]) -> str:
         bare=[book for book in books if book["id"] not in tried],
         evidence=_evidence(results["claims"], Evidence(events)),
         expected=digest.expected,
+        clauses=digest.clauses,
         where=digest.where,
-        procedures=results["procedures"],
+        procedures=digest.by_procedure(results["procedures"]),
         scenarios=_scenarios(results["scenarios"], events),
     )
 
@@ -94,12 +96,12 @@ def _evidence(claims: Iterable[ClaimResult], evidence: Evidence) -> dict[str, An
     return found
 
 
-def _scenarios(scenarios: Sequence[ScenarioResult], events: Sequence[JsonObject]) -> list[tuple[str, list[Any]]]:
+def _scenarios(
+    scenarios: Sequence[ScenarioResult], events: Sequence[JsonObject]
+) -> list[tuple[str, digest.Summed, list[Any]]]:
     longest = max((digest.wall_s(s) or 0.0 for s in scenarios), default=0.0) or 1.0
-    return [
-        (name, [_arm(scenario, events, longest) for scenario in arms])
-        for name, arms in groupby(scenarios, key=digest.scenario_name)
-    ]
+    grouped = [(name, list(arms)) for name, arms in groupby(scenarios, key=digest.scenario_name)]
+    return [(name, digest.summed(arms), [_arm(arm, events, longest) for arm in arms]) for name, arms in grouped]
 
 
 def _arm(scenario: ScenarioResult, events: Sequence[JsonObject], longest: float) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _arm(scenario: ScenarioResult, events: Sequence[JsonObject], longest: float)
         **scenario,
         "message": scenario.get("message") or "",
         "wall_s": wall,
-        "ratio": digest.wall_to_floor(scenario),
+        "ratio": digest.wall_to_floor(wall, floor),
         "wall_percent": round(100 * (wall or 0.0) / longest, 1),
         "floor_percent": round(100 * min(floor or 0.0, wall or 0.0) / longest, 1),
         "timeline": timeline(events, scenario["id"]),

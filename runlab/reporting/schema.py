@@ -19,9 +19,9 @@ class Run(TypedDict):
     """`executed`, `executable`, `planned` and `total` count claims: tried here, possible here, in runbooks that have a
     scenario, in all loaded runbooks.
 
-    `lacks` counts the scenarios that could not run, by the capability that was missing. `undefined` names the claims of
-    procedures that nobody can carry out. `complete` is false when the run was cut off; `exit_status` is None when it is
-    not known.
+    `lacks` counts the scenarios that could not run, or not in all of their incidents, by the capability that was
+    missing. `undefined` names the claims of procedures that nobody can carry out. `complete` is false when the run was
+    cut off; `exit_status` is None when it is not known.
     """
 
     id: str

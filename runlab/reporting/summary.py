@@ -27,7 +27,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield f"# Runbook lab: {text(run['id'])}"
     yield ""
     yield f"**{digest.headline(results)[1]}**: {text(digest.executed_sentence(results), 0)}."
-    yield from (f"\n> {text(note, 0)}" for note in run["notes"])
+    yield from (f"\n> {text(note, 0)}" for note in (*digest.missing(results), *run["notes"]))
     yield ""
     yield from _verdicts(results)
     yield from _look_at(results)
@@ -71,7 +71,7 @@ def _tests(scenarios: Iterable[ScenarioResult]) -> Iterator[str]:
     yield from _head("Tests", "scenario", "arm", "outcome", "TTD", "TTR", "wall", "floor", "wall / floor")
     for s in scenarios:
         measured = (s["ttd_s"], s["ttr_s"], digest.wall_s(s), s["floor_s"])
-        ratio = digest.times(digest.wall_to_floor(s))
+        ratio = digest.times(digest.wall_to_floor(digest.wall_s(s), s["floor_s"]))
         arm = text(digest.arm_label(s))
         yield _row(text(digest.scenario_name(s)), arm, s["outcome"], *(digest.seconds(v) for v in measured), ratio)
     yield ""

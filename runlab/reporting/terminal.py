@@ -6,13 +6,15 @@ codes appear on a terminal only (rich sees to it), and each verdict has a sign t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -48,39 +50,51 @@ KINDS: Final[dict[str, str]] = {
 }
 SENTENCE, REASON = 160, 220
 """Characters of a claim's text and of its reason that a table shows; the report has the whole of both."""
+CLAUSES, CLAUSE = 8, 160
+"""How many conditions of what holds only in part are shown, and characters of each."""
 
 
-def before_tests(
-    plan: JsonObject, *, claims: JsonObject | None = None, unplanned: Sequence[JsonObject] = ()
-) -> RenderableType:
+def before_tests(plan: JsonObject, claims: JsonObject, missing: Mapping[str, str]) -> RenderableType:
     """What will be executed and what can't be, and why: from the journal's `plan` and `claims` events.
 
-    `unplanned`: the scenarios that can't run, as {"scenario", "needs": [capability]}.
+    `missing`: why a capability can't be had here, as the journal's environment has it.
     """
-    scenarios = plan["scenarios"]
-    total = sum(len(book["claims"]) for book in claims["runbooks"]) if claims else 0
-    lines = [Text.assemble((f"{len(plan['arms'])} tests", "bold"), f" of {_many(len(scenarios), 'scenario')}", ":")]
-    lines += [
-        Text(
-            f"  {s['runbook']}  {_last(s['scenario'])}: {digest.one_line(s.get('cause') or s.get('measure') or '', 60)}"
-        )
-        for s in scenarios
+    selected = {arm.partition("/")[0] for arm in plan["arms"]}
+    chosen = [scenario for scenario in plan["scenarios"] if scenario["scenario"] in selected]
+    lines: list[RenderableType] = [
+        Text.assemble((_many(len(plan["arms"]), "test"), "bold"), f" of {_many(len(chosen), 'scenario')}:")
     ]
     lines += [
-        Text(f"  – {_last(u['scenario'])} can't run: needs {', '.join(u['needs'])}", STYLES["skipped"])
-        for u in unplanned
+        Text(f"  {s['runbook']}  {s['scenario']}: {digest.one_line(s['cause'] or s['measure'], 60)}") for s in chosen
     ]
-    if claims:
-        covered = {s.get("runbook") for s in (*scenarios, *unplanned)}
-        bare = [book for book in claims["runbooks"] if book["id"] not in covered]
-        if bare:
-            number = sum(len(book["claims"]) for book in bare)
-            lines.append(Text(f"  – {_bare(bare, number)}, of {total} in all", STYLES["untested"]))
+    for need, without in _lacking(chosen).items():
+        lines.append(_indented(f"– lacks {digest.absence(need, missing)}", "skipped"))
+        lines.append(_indented(f"  not executed: {', '.join(without)}", "untested"))
+    covered = {scenario["runbook"] for scenario in plan["scenarios"]}
+    bare = [book for book in claims["runbooks"] if book["id"] not in covered]
+    if bare:
+        number, total = (sum(len(book["claims"]) for book in books) for books in (bare, claims["runbooks"]))
+        names = digest.span([book["id"] for book in bare])
+        lines.append(_indented(f"– {names}: {number} claims without a scenario yet, of {total} in all", "untested"))
     return Group(*lines)
 
 
-def _bare(books: Sequence[JsonObject], number: int) -> str:
-    return f"{digest.span([book['id'] for book in books])}: {number} claims without a scenario yet"
+def _indented(line: str, style: str) -> RenderableType:
+    """Below what stands before it, also where it takes several lines."""
+    text = line.lstrip()
+    return Padding(Text(text, STYLES[style]), (0, 0, 0, 2 + len(line) - len(text)), expand=False)
+
+
+def _lacking(scenarios: Iterable[JsonObject]) -> dict[str, list[str]]:
+    """By capability that is missing: scenarios that need it, and for how many of their incidents if not for all."""
+    found: dict[str, list[str]] = {}
+    for scenario in scenarios:
+        every = len(scenario["incidents"])
+        needs = Counter(need for lacks in scenario["lacking"].values() for need in lacks)
+        for need, number in needs.items():
+            part = f" ({number} of {every} incidents)" if number < every else ""
+            found.setdefault(need, []).append(f"{scenario['scenario']}{part}")
+    return found
 
 
 def closing_tables(results: JsonObject, *, report: Path | str | None = None) -> list[RenderableType]:
@@ -90,7 +104,9 @@ def closing_tables(results: JsonObject, *, report: Path | str | None = None) -> 
     """
     r = whole(results)
     tried, books = digest.tried_runbooks(r), digest.by_runbook(r["claims"])
-    blocks: list[RenderableType] = [Text(digest.executed_sentence(r), "bold"), Text()]
+    blocks: list[RenderableType] = [Text(digest.executed_sentence(r), "bold")]
+    blocks += [_indented(f"– {line}", "skipped") for line in digest.missing(r)]
+    blocks.append(Text())
     blocks += [_runbook_table(book, claims) for book, claims in books.items() if book in tried]
     bare = [book for book in books if book not in tried]
     if bare:
@@ -117,7 +133,7 @@ def _table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, expand=True)
     for column in columns:
         table.add_column(column, no_wrap=True)
-    table.columns[1].ratio, table.columns[1].no_wrap = 1, False
+    table.columns[1].ratio, table.columns[1].no_wrap, table.columns[1].overflow = 1, False, "fold"
     return table
 
 
@@ -142,37 +158,54 @@ def _sentence(claim: ClaimResult) -> Text:
     """The wording and, below it, the reason; a line each for what nobody has to look at."""
     idle = claim["verdict"] in ("untested", "manual")
     sentence = Text(digest.one_line(claim["text"], SENTENCE), "dim" if idle else "")
-    if claim["reason"]:
-        sentence.append(f"\n→ {digest.one_line(claim['reason'], REASON)}", _soft(claim["verdict"]))
+    for line in _reason(claim):
+        sentence.append(f"\n→ {line}", _soft(claim["verdict"]))
     if idle:
         sentence.no_wrap, sentence.overflow = True, "ellipsis"
     return sentence
 
 
+def _reason(claim: ClaimResult) -> list[str]:
+    """The reason, cut; of what holds only in part each condition by itself."""
+    if claim["verdict"] != "partly":
+        return [digest.one_line(claim["reason"], REASON)] if claim["reason"] else []
+    clauses = [digest.one_line(clause, CLAUSE) for clause in digest.clauses(claim["reason"])]
+    return clauses if len(clauses) <= CLAUSES else [*clauses[: CLAUSES - 1], "…"]
+
+
 def _procedure_table(procedures: Iterable[ProcedureResult]) -> Table:
     table = _table("Procedures", "verdict", "procedure, fault, case", "TTR", "withheld")
     _numbers(table)
-    for p in procedures:
-        name = Text(f"{p['runbook']} {digest.one_line(p['label'], SENTENCE)}")
-        name.append(f"\n{' / '.join(filter(None, (p['fault'], p['case'])))}", "dim")
-        if p["reason"]:
-            name.append(f"\n→ {digest.one_line(p['reason'], REASON)}", _soft(p["verdict"]))
-        table.add_row(badge(p["verdict"]), name, digest.seconds(p["ttr_s"]), digest.seconds(p["watched_s"]))
+    for name, trials in digest.by_procedure(procedures).items():
+        table.add_row("", Text(digest.one_line(name, SENTENCE), "bold"), "", "")
+        for trial in trials:
+            what = Text(" / ".join(filter(None, (trial["fault"], trial["case"]))))
+            if trial["verdict"] != "confirmed":
+                what.append(f"\n→ {digest.one_line(trial['reason'], REASON)}", _soft(trial["verdict"]))
+            times = digest.seconds(trial["ttr_s"]), digest.seconds(trial["watched_s"])
+            table.add_row(badge(trial["verdict"]), what, *times)
     return table
 
 
 def _scenario_table(scenarios: Iterable[ScenarioResult]) -> Table:
-    table = _table("Tests", "outcome", "scenario, arm", "TTD", "TTR", "wall", "floor", "w/f")
+    """A row a scenario, and one for each of its tests that did not simply pass."""
+    table = _table("Tests", "outcome", "scenario", "TTD", "TTR", "wall", "floor", "w/f")
     _numbers(table)
-    for name, arms in groupby(scenarios, key=digest.scenario_name):
-        table.add_row("", Text(name, "bold"), *[""] * 5)
-        for s in arms:
-            measured = (s["ttd_s"], s["ttr_s"], digest.wall_s(s), s["floor_s"])
-            ratio = digest.times(digest.wall_to_floor(s))
-            label = Text.assemble("  ".join(filter(None, (s["arm"], s["case"]))), ("\n" + (s["fault"] or ""), "dim"))
-            label.rstrip()
-            table.add_row(badge(s["outcome"]), label, *(digest.seconds(value) for value in measured), ratio)
+    for name, group in groupby(scenarios, key=digest.scenario_name):
+        arms = list(group)
+        whole = digest.summed(arms)
+        tally = Text(f"{SIGNS[whole.outcome]} {whole.tally}", STYLES[whole.outcome])
+        table.add_row(tally, Text(name, "bold"), whole.ttd, whole.ttr, *_clock(whole.wall_s, whole.floor_s))
+        for arm in arms:
+            if arm["outcome"] != "passed":
+                times = digest.seconds(arm["ttd_s"]), digest.seconds(arm["ttr_s"])
+                clock = _clock(digest.wall_s(arm), arm["floor_s"])
+                table.add_row(badge(arm["outcome"]), Text(digest.arm_label(arm)), *times, *clock)
     return table
+
+
+def _clock(wall: float | None, floor: float | None) -> tuple[str, str, str]:
+    return digest.seconds(wall), digest.seconds(floor), digest.times(digest.wall_to_floor(wall, floor))
 
 
 def _numbers(table: Table) -> None:
@@ -194,7 +227,3 @@ def _verdict_line(results: Results) -> Text:
 
 def _many(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _last(name: str) -> str:
-    return name.rpartition("::")[2] or name

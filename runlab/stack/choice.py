@@ -1,8 +1,9 @@
 """Which services of compose.yaml start in a run, and what cannot be had on this machine.
 
 A service with `profiles` is optional. A capability that is needed makes the profiles of the service that declares it
-active, and then all services of an active profile start, as they do for Compose; so does what these require. Where the programs of a service with `profiles` or `x-lab.fronts` are not installed, it is left out with
-whatever requires it, and its capabilities are missing; any other service without its programs is an error.
+active, and then all services of an active profile start, as they do for Compose; so does what these require. Where the
+programs of a service with `profiles` or `x-lab.fronts` are not installed, it is left out with whatever requires it, and
+its capabilities are missing; any other service without its programs is an error.
 """
 
 from __future__ import annotations

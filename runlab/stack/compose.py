@@ -12,20 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from runlab.model import LabError
+from runlab.stack.document import load
 
 Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
 
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|h|m|s)")
-_VARIABLE = re.compile(
-    r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_]\w*)"
-    r"|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?[-?+])(?P<operand>[^{}]*))?\})?",
-    re.ASCII,
-)
 
 
 def _seconds(value: object) -> float:
@@ -185,7 +180,7 @@ class StackLab(_Model):
 
 
 class Compose(_Model):
-    """A whole file: services in its order, which is also the order in which they are started."""
+    """A whole document: services in its order, those of included files first, which is the order of their start."""
 
     services: Annotated[dict[str, Service], Field(min_length=1)]
     configs: dict[str, Config] = {}
@@ -214,72 +209,20 @@ class Compose(_Model):
 def read(file: Path, variables: Mapping[str, str] | None = None) -> Compose:
     """Parse `file`, its strings interpolated with `variables`; with None they are left as they stand.
 
-    Raises LabError with file and line for a file that cannot be read, YAML errors, unknown or malformed keys,
-    variables without a value or default, and names that are not declared.
+    Raises LabError with file and line for what `document.load` refuses, unknown or malformed keys, and names that are
+    not declared.
     """
+    document = load(file, variables)
     try:
-        text = file.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = _load(text, file, variables)
-    except OSError as error:
-        raise LabError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise LabError(f"no YAML: {error.problem}", where=f"{file}:{line}") from None
-    try:
-        compose = Compose.model_validate(_without_extensions(data))
+        compose = Compose.model_validate(_without_extensions(document.data))
     except ValidationError as error:
         first = error.errors()[0]
-        line = _line(root, first["loc"])
         path = ".".join(str(step) for step in first["loc"])
         what = "unknown here, or needs a container engine" if first["type"] == "extra_forbidden" else first["msg"]
-        raise LabError(f"{path}: {what}", where=f"{file}:{line}") from None
+        raise LabError(f"{path}: {what}", where=document.place(first["loc"])) from None
     for loc, message in _undeclared(compose):
-        raise LabError(message, where=f"{file}:{_line(root, loc)}")
+        raise LabError(message, where=document.place(loc))
     return compose
-
-
-def interpolate(text: str, variables: Mapping[str, str], *, where: str = "") -> str:
-    """Compose's interpolation: $NAME, ${NAME}, ${NAME:-default}, ${NAME:?message}, ${NAME:+other}, and $$ for $.
-
-    `:` also counts an empty value as unset. LabError, naming `where`, for a value that is missing and a stray $.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match["escaped"]:
-            return "$"
-        name = match["bare"] or match["braced"]
-        if not name:
-            raise LabError("a lone $", where=where, mend="write $$ for a literal $")
-        found, operator = variables.get(name), match["operator"] or ""
-        operand = match["operand"] or ""
-        given = found if found or not operator.startswith(":") else None
-        if operator.endswith("+"):
-            return "" if given is None else operand
-        if given is not None:
-            return given
-        if operator.endswith("-"):
-            return operand
-        detail = operand if operator.endswith("?") and operand else "has no value"
-        raise LabError(f"${{{name}}}: {detail}", where=where, mend=f"set it, or write ${{{name}:-default}}")
-
-    return _VARIABLE.sub(value, text)
-
-
-def _load(text: str, file: Path, variables: Mapping[str, str] | None) -> Any:
-    class Loader(yaml.SafeLoader):
-        """Interpolates each string where its line is still known."""
-
-    def string(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
-        if variables is None or "$" not in node.value:
-            return str(node.value)
-        first = node.start_mark.line + (2 if node.style in {"|", ">"} else 1)
-        lines = str(node.value).split("\n")
-        where = (f"{file}:{number}" for number in range(first, first + len(lines)))
-        return "\n".join(interpolate(line, variables, where=place) for line, place in zip(lines, where, strict=True))
-
-    Loader.add_constructor("tag:yaml.org,2002:str", string)
-    return yaml.load(text, Loader=Loader)  # noqa: S506  (a SafeLoader's subclass)
 
 
 def _without_extensions(data: Any) -> Any:
@@ -332,20 +275,3 @@ def _reachable(compose: Compose, name: str) -> set[str]:
             found.add(other)
             todo += compose.services[other].depends_on
     return found
-
-
-def _line(root: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
-    """The line of the innermost node on the way to `loc`."""
-    line, node = 1, root
-    for step in loc:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [pair for pair in node.value if pair[0].value == str(step)]
-            if not pairs:
-                break
-            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line

@@ -1,6 +1,7 @@
 """The run's own folder in the temporary directory, and the end of what dead runs left.
 
-The guard holds a lock on the folder as long as it lives; a folder of ours without a lock belonged to a dead run.
+The guard holds a lock on the folder as long as it lives. A folder that bears a run's mark, a file with the folder's own
+name in it, and has no lock belonged to a dead run; one without the mark is somebody else's, whatever it is called.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from runlab.model import LabError
 from runlab.stack import ending
 
 _PREFIX = "runlab-"
+_MARK = "run"
 _RECORD = "processes"
 _NEWBORN_S = 2.0
 _SOCKET_PATH_BYTES = 107
@@ -30,6 +32,7 @@ def create(run_id: str, parent: str) -> Locked:
     """Make and lock a folder for `run_id` in `parent`; the descriptor holds the lock. LabError when it cannot be."""
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{run_id}-", dir=parent))
+        (folder / _MARK).write_text(folder.name)
     except OSError as error:
         raise LabError(f"no run folder in {parent}: {error.strerror}", mend="set TMPDIR to a writable folder") from None
     lock = _lock(folder)
@@ -67,9 +70,17 @@ def recorded(folder: Path) -> list[ending.Process]:
 
 
 def remove(folder: Path) -> None:
-    """Remove the folder, even while its last processes still write to it."""
+    """Remove the folder, even while its last processes still write to it; the mark last, in case this is cut short."""
+    mark = folder / _MARK
     for _ in range(100):
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path != mark:
+                    path.unlink()
+            if list(folder.iterdir()) in ([], [mark]):
+                shutil.rmtree(folder)
         if not folder.exists():
             return
         time.sleep(0.01)
@@ -106,8 +117,13 @@ def _dead(parent: str) -> Iterator[Locked]:
             ours = status.st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink()
             # between its making and its locking a folder looks dead
             newborn = time.time() - status.st_mtime < _NEWBORN_S
-            if ours and not newborn and (lock := _lock(folder)) is not None:
+            if ours and not newborn and _is_marked(folder) and (lock := _lock(folder)) is not None:
                 yield folder, lock
+
+
+def _is_marked(folder: Path) -> bool:
+    """OSError where there is no mark; that of a copied folder has another name in it."""
+    return (folder / _MARK).read_text(errors="replace") == folder.name
 
 
 def _lock(folder: Path) -> int | None:

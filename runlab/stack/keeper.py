@@ -41,13 +41,12 @@ class Keeper:
             name: Service(name, service, plan["accounts"]["service"], self.children, self._record)
             for name, service in plan["services"].items()
         }
-        self._versions = threading.Thread(target=self._learn_versions, daemon=True)
+        self._versions_known = threading.Event()
 
     def status(self) -> dict[str, dict[str, str]]:
         return {name: {"state": it.state, "detail": it.detail} for name, it in self._services.items()}
 
     def describe(self) -> dict[str, Any]:
-        self._versions.join()
         return {
             "run_id": self._plan["run_id"],
             "hosts": self._plan["hosts"],
@@ -57,9 +56,13 @@ class Keeper:
             "available": self._plan["available"],
             "missing": self._plan["missing"],
             "namespace": self._plan["namespace"],
-            "versions": {name: it.version for name, it in self._services.items()},
             "logs": {name: it.plan["log"] for name, it in self._services.items()},
         }
+
+    def versions(self) -> dict[str, str]:
+        """What each service says of its version; waits until all have been started and asked."""
+        self._versions_known.wait()
+        return {name: it.version for name, it in self._services.items()}
 
     def execute(self, argv: list[str], account: str, environment: dict[str, str], time_limit_s: float) -> Outcome:
         return self.children.run(
@@ -108,13 +111,14 @@ class Keeper:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def bring_up(self) -> None:
-        """Start every service, and learn the versions meanwhile; failures are in `status`."""
+        """Start every service, and learn the versions once none is starting; failures are in `status`."""
         depends = {name: it.plan["depends"] for name, it in self._services.items()}
-        self._versions.start()
         in_order(depends, lambda name: self._services[name].bring_up())
+        self._learn_versions()
+        self._versions_known.set()
 
     def _learn_versions(self) -> None:
-        """Several services are of the same program: it is asked once, so that it does not hold up their start."""
+        """Several services are of the same program, which is asked once."""
         known: dict[tuple[str, ...], str] = {}
         for it in self._services.values():
             if argv := tuple(it.plan["version"] or ()):
@@ -158,13 +162,10 @@ def main(guard: int, runner: int) -> None:
     if not plan["namespace"]:
         ending.adopt_orphans()
     keeper = Keeper(plan)
-    operations = (
-        *("status", "describe", "execute", "hold", "release", "signal", "restart", "reset", "resident", "end"),
-    )
+    names = "status describe versions execute hold release signal restart reset resident end"
+    operations = {name: getattr(keeper, name) for name in names.split()}
     server = control.listen(folder.control_socket(Path(plan["folder"])))
-    threading.Thread(
-        target=control.serve, args=(server, {name: getattr(keeper, name) for name in operations}), daemon=True
-    ).start()
+    threading.Thread(target=control.serve, args=(server, operations), daemon=True).start()
     threading.Thread(target=keeper.bring_up, daemon=True).start()
     print(json.dumps({"namespace": plan["namespace"]}), flush=True)
     _keep(keeper, guard, runner, wake)

@@ -39,7 +39,7 @@ class ProcessStack:
     `capabilities` are of the services that run, `available` also of those that nobody needed; `missing` says of each
     other one of compose.yaml why it cannot be had here. `ports`: those of each service that runs, and of each further
     host at which one fronts another. `ready_s`: how long it took until all services were healthy; `start_s`: until
-    Prometheus had scraped them, too.
+    Prometheus had scraped them, too. `reset_at`: when this object's last `reset` was over (time.monotonic).
     """
 
     runtime = "processes"
@@ -54,7 +54,7 @@ class ProcessStack:
         self.available = frozenset(self._about["available"])
         self.missing: Mapping[str, str] = self._about["missing"]
         self.ports: Mapping[str, tuple[int, ...]] = {host: tuple(on) for host, on in self._about["ports"].items()}
-        self.ready_s = self.start_s = 0.0
+        self.ready_s = self.start_s = self.reset_at = 0.0
 
     def host(self, service: str) -> str:
         """The address of a service of compose.yaml, or of one of its further hosts and fronts, e.g. "runner"."""
@@ -120,6 +120,7 @@ class ProcessStack:
     def reset(self) -> None:
         """Bring every service back to its first day (`x-lab.reset`). StackError when a command fails."""
         control.call(self.control, "reset", timeout_s=_RESTART_S)
+        self.reset_at = time.monotonic()
 
     def resident(self) -> Mapping[str, int]:
         """The memory that each running service holds, in bytes; see runlab/stack/memory.py."""
@@ -138,7 +139,7 @@ class ProcessStack:
 
     def environment(self) -> JsonObject:
         """What the stack is made of: runtime, namespaces, accounts, capabilities, each service's host and version."""
-        versions: JsonObject = self._about["versions"]
+        versions: JsonObject = control.call(self.control, "versions")
         return {
             "runtime": self.runtime,
             "namespaces": self._about["namespace"],

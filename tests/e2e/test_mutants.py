@@ -1,4 +1,7 @@
-"""Every mutant of tests/mutants dies: a test turns red, and the claim named loses its verdict for the stated reason."""
+"""Every mutant of tests/mutants dies: the claim named loses its verdict for the stated reason, and a test turns red.
+
+Only what shows in no arm by itself is told by the verdict alone.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.mutant import Edit, Loses, Mutant, Selection
+from tests.mutants.mutant import FAULT, Edit, Loses, Mutant
 from tests.mutants.of_signals import ALERT
-from tests.mutants.trial import Laboratory, survived
+from tests.mutants.trial import Laboratory, Outcome, survived
+
+WELL = Outcome(0, "", {"scenarios": [], "claims": [], "procedures": []})
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +34,18 @@ def test_it_is_killed_for_the_reason_that_it_states(laboratory: Laboratory, muta
 
 def test_a_mutant_that_changes_nothing_survives(laboratory: Laboratory) -> None:
     nothing = Mutant("nothing", "nothing", (), red="", loses=(Loses(ALERT, "inconclusive", ""),))
-    well = laboratory.before(Selection.FAULT)
+    well = laboratory.before(FAULT)
     exit_status, red, kept = survived(nothing, well, well)
     assert exit_status.startswith("exit status 0, not 1")
     assert red.startswith("no test is red")
     assert kept.startswith("'Prometheus raises' is observed")
+
+
+def test_a_red_test_is_not_the_verdict_alone() -> None:
+    arm = {"id": "T/fault", "outcome": "failed", "message": "something else broke"}
+    broken = Outcome(0, "", {"scenarios": [arm], "claims": [], "procedures": []})
+    (why,) = survived(Mutant("quiet", "tells by its verdict", (), red=None, exit_status=0), WELL, broken)
+    assert why == "a test is red where the verdict alone should tell: {'T/fault': 'something else broke'}"
 
 
 @pytest.mark.parametrize("text", ["once", "twice twice"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import of_definitions, of_experiments, of_signals, of_texts
+from tests.mutants import of_definitions, of_experiments, of_platform, of_signals, of_texts
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -10,4 +10,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_texts.MUTANTS,
     *of_definitions.MUTANTS,
     *of_experiments.MUTANTS,
+    *of_platform.MUTANTS,
 )

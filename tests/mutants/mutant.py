@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
+SCENARIO, STEPS = "scenarios/test_rb001_database_migration.py", "scenarios/steps_rb001.py"
 PROCEDURE = "the procedure as a whole"
 
 
@@ -27,12 +27,46 @@ class Edit:
         path.write_text(text.replace(self.old, self.new), encoding="utf-8")
 
 
-class Selection(Enum):
-    """The fewest arms that decide a mutant, as an expression for `-k`."""
+@dataclass(frozen=True)
+class Selection:
+    """The fewest arms that decide a mutant, as "class::test". Only the servers that these need are started."""
 
-    QUIET_AND_FAULT = "test_quiet_without_fault or test_detected_and_recovered"
-    FAULT = "test_detected_and_recovered"
-    OFF = "test_without_the_measure"
+    tests: tuple[str, ...]
+
+    def node_ids(self) -> tuple[str, ...]:
+        """As pytest takes them."""
+        return tuple(f"{SCENARIO}::{test}" for test in self.tests)
+
+
+def arms(scenario: str, *tests: str) -> Selection:
+    """These tests of one class."""
+    return Selection(tuple(f"{scenario}::{test}" for test in tests))
+
+
+def three_arms(prevention: str) -> Selection:
+    """Measure off, measure on, and without harm."""
+    return arms(prevention, "test_without_the_measure", "test_with_the_measure", "test_harmless_with_the_measure")
+
+
+_QUIET, _FAULT = "test_quiet_without_fault", "test_detected_and_recovered"
+FAULT = arms("TestLockTimeout", f"{_FAULT}[IdleInTransaction-projects-timed_out]")
+QUIET_AND_FAULT = arms("TestLockTimeout", f"{_QUIET}[timed_out]", f"{_FAULT}[IdleInTransaction-projects-timed_out]")
+NULLS = arms("TestNewColumnMayNotBeNull", _QUIET, _FAULT)
+TWO_AT_ONCE = arms("TestTwoAtOnce", _QUIET, _FAULT)
+IN_PART = arms("TestAppliedInPart", _FAULT)
+MARIADB = arms("TestLockTimeoutOnMariaDB", _QUIET, f"{_FAULT}[IdleInTransaction-projects-mariadb-MariaDB]")
+ALL_CAUSES = Selection(
+    tuple(
+        f"{scenario}::{_FAULT}"
+        for scenario in (
+            "TestNewColumnMayNotBeNull",
+            "TestRelationIsThere",
+            "TestLockTimeoutInHeavyTraffic",
+            "TestTwoAtOnce",
+        )
+    )
+)
+"""Every incident of one scenario a cause: only then can a signal be refuted that never appears."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +85,15 @@ class Loses:
 class Mutant:
     """`red` is a regular expression for what a failing test must say; for one that is `refused`, for the run's line.
 
-    A mutant is refused when a mistake in a file ends the run before anything is started.
+    A mutant is refused when a mistake in a file ends the run before anything is started. Where `red` is None, what is
+    wrong shows in no arm by itself: every test passes, and the verdict alone tells.
     """
 
     name: str
     what: str
     edits: tuple[Edit, ...]
-    red: str
+    red: str | None
     loses: tuple[Loses, ...] = ()
-    selection: Selection = Selection.FAULT
+    selection: Selection = FAULT
     exit_status: int = 1
     refused: bool = False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Edit, Loses, Mutant
+from tests.mutants.mutant import STEPS, Edit, Loses, Mutant
 from tests.mutants.of_texts import END, LIST
-from tests.mutants.trial import STEPS
 
-FOUND = '    return Facts(pid=operator.sql(query).column("pid"))\n'
-ENDED = '    operator.sql(command, each={"pid": pid})\n'
+FOUND = '    return Facts(pid=operator.sql(query, family=client(operator)).column("pid"))\n'
+ENDED = '    operator.sql(command, family=client(operator), each={"pid": pid})\n'
 HOLDERS = (
     "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE relation = 'projects'::regclass AND granted AND usename = 'app' AND state = 'idle in transaction'"
@@ -102,7 +101,7 @@ MUTANTS = (
             Edit(
                 STEPS,
                 '"Retry migration during a maintenance window or low-traffic period."',
-                '"{} of these sessions, if {}: {:code}"',
+                '"{} of these sessions, if {}: on PostgreSQL {:code}, on MariaDB {:code}"',
             ),
         ),
         red=r"^.*runlab: runbooks/RB-001-database-migration\.md:\d+: 2 steps match .* and .*; keep one",

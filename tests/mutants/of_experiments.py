@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import PROCEDURE, Edit, Loses, Mutant, Selection
+from tests.mutants.mutant import PROCEDURE, SCENARIO, Edit, Loses, Mutant, arms
 from tests.mutants.of_signals import ALERT, CAUSE
 from tests.mutants.of_texts import END, LIST
-from tests.mutants.trial import SCENARIO
 
 FAULT = "faults/database.py"
 INJECT = "    def inject(self, stack: Stack, undo: Undo) -> None:\n"
@@ -50,13 +49,19 @@ MUTANTS = (
         "the fault's revert does nothing",
         (Edit(FAULT, REVERT, REVERT + "        return\n"),),
         red="still in effect after its revert",
-        selection=Selection.OFF,
+        selection=arms("TestLockTimeoutBoundsTheWait", "test_without_the_measure"),
         exit_status=2,  # a measure that was only off says nothing yet of any claim
     ),
     Mutant(
         "goal-always-true",
         "the scenario's goal is reached whatever happens",
-        (Edit(SCENARIO, "    def goal(self, platform):\n", "    def goal(self, platform):\n        return True\n"),),
+        (
+            Edit(
+                SCENARIO,
+                '    cause = "Locking Issues"\n',
+                '    cause = "Locking Issues"\n\n    def goal(self, platform):\n        return True\n\n',
+            ),
+        ),
         red="inconclusive: the goal is reached before the first step",
         loses=(Loses(PROCEDURE, "inconclusive", "the goal was reached before the first step"),),
     ),

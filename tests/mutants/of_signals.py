@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Edit, Loses, Mutant, Selection
-from tests.mutants.trial import SCENARIO
+from tests.mutants.mutant import QUIET_AND_FAULT, SCENARIO, Edit, Loses, Mutant
 
 RULES = "compose/prometheus/rules/rb001.yml"
-EXPRESSION = 'max by (step) (deploy_step_failed{step="alembic upgrade"}) == 1'
+EXPRESSION = 'max by (step, database) (deploy_step_failed{step="alembic upgrade"}) == 1'
 ALERT, CAUSE = "Prometheus raises", "Under heavy traffic, or beside a query"
-CAUSES_MISSING = "^causes not injected: Schema Mismatch, Data Integrity Violation, Version Skew$"
+CAUSES_MISSING = (
+    r"^causes not injected: Schema Mismatch, Data Integrity Violation, Locking Issues \(1 of 4 incidents\),"
+    " Version Skew$"
+)
+NIGHTLY = 'blind: series deploy_step_failed{.*job="nightly".*} does not exist'
+TRIGGER_BEFORE_CLASS = '        platform.deploy("add_project_owner")\n\n\nclass TestLockTimeout(LockTimeout, Scenario):'
 STANDSTILL = """
 
 import signal
@@ -28,7 +32,7 @@ MUTANTS = (
         (Edit(RULES, "- alert: DatabaseMigrationFailed", "- alert: SomethingElse"),),
         red="DatabaseMigrationFailed was silent, but blind: no rule of this name",
         loses=(Loses(ALERT, "inconclusive", "no rule of this name"),),
-        selection=Selection.QUIET_AND_FAULT,
+        selection=QUIET_AND_FAULT,
     ),
     Mutant(
         "promql-never-true",
@@ -36,12 +40,20 @@ MUTANTS = (
         (Edit(RULES, EXPRESSION, EXPRESSION.replace("== 1", "== 2")),),
         red="alert DatabaseMigrationFailed was not delivered within 8",
         loses=(Loses(ALERT, "untested", CAUSES_MISSING),),
-        selection=Selection.QUIET_AND_FAULT,
+        selection=QUIET_AND_FAULT,
+    ),
+    Mutant(
+        "alert-on-another-job",
+        "the alert's expression looks at a job that pushes nothing",
+        (Edit(RULES, EXPRESSION, EXPRESSION.replace("{step", '{job="nightly",step')),),
+        red=f"DatabaseMigrationFailed was silent, but {NIGHTLY}",
+        loses=(Loses(ALERT, "inconclusive", NIGHTLY),),
+        selection=QUIET_AND_FAULT,
     ),
     Mutant(
         "promql-refused",
         "the alert's expression is no PromQL",
-        (Edit(RULES, EXPRESSION, EXPRESSION.replace("max by (step) (", "max by (step) ((")),),
+        (Edit(RULES, EXPRESSION, EXPRESSION.replace("max by (step, database) (", "max by (step, database) ((")),),
         red=r"^.*runlab: .*rules/rb001\.yml:\d+: ",
         exit_status=2,
         refused=True,
@@ -53,12 +65,12 @@ MUTANTS = (
             Edit(
                 RULES,
                 EXPRESSION,
-                'max by (step) (deploy_step_finished_timestamp_seconds{step="alembic upgrade"}) > 0',
+                'max by (step, database) (deploy_step_finished_timestamp_seconds{step="alembic upgrade"}) > 0',
             ),
         ),
         red="without the fault there was: DatabaseMigrationFailed",
         loses=(Loses(ALERT, "refuted", "also appears without a fault"),),
-        selection=Selection.QUIET_AND_FAULT,
+        selection=QUIET_AND_FAULT,
     ),
     Mutant(
         "metric-renamed",
@@ -69,25 +81,24 @@ MUTANTS = (
             Loses(ALERT, "inconclusive", "series deploy_step_failed{.*} does not exist"),
             Loses("run ends red in the step", "inconclusive", "series deploy_step_failed{.*} does not exist"),
         ),
-        selection=Selection.QUIET_AND_FAULT,
+        selection=QUIET_AND_FAULT,
     ),
     Mutant(
         "prometheus-stopped",
         "Prometheus stands still in the quiet arm, and goes on after it",
         (
-            Edit(SCENARIO, "\n\nclass TestLockTimeout(Scenario):", STANDSTILL + "\n\nclass TestLockTimeout(Scenario):"),
             Edit(
                 SCENARIO,
-                '    def trigger(self, platform):\n        platform.deploy("add_project_owner")\n\n    def goal(',
+                "    def trigger(self, platform):\n" + TRIGGER_BEFORE_CLASS,
                 "    def trigger(self, platform, request):\n"
                 "        if 'quiet' in request.node.name:\n"
-                "            request.getfixturevalue('standstill')\n"
-                '        platform.deploy("add_project_owner")\n\n    def goal(',
+                "            request.getfixturevalue('standstill')\n" + TRIGGER_BEFORE_CLASS,
             ),
+            Edit(SCENARIO, "\n\nclass LockTimeout(Deployment):", STANDSTILL + "\n\nclass LockTimeout(Deployment):"),
         ),
         red="DatabaseMigrationFailed was silent, but blind: Prometheus (does|did) not answer",
         loses=(Loses(ALERT, "inconclusive", "silent without the fault, but blind: Prometheus (does|did) not answer"),),
-        selection=Selection.QUIET_AND_FAULT,
+        selection=QUIET_AND_FAULT,
     ),
     Mutant(
         "users-record-empty",

@@ -10,12 +10,8 @@ from verifiers.users import Users
 RUNBOOK = "RB-009"
 
 
-class TestLeftOpen(Scenario):
-    """A table stays locked until somebody ends the session that changed it."""
-
-    cause = "Uncommitted change"
-    faults = LeftOpen("projects")
-    procedure = "Immediate Actions"
+class Projects:
+    """What both look at."""
 
     def trigger(self):
         """Nothing has to happen: the platform's users come by all the time."""
@@ -32,7 +28,15 @@ class TestLeftOpen(Scenario):
                 raise
 
 
-class TestTimeLimit(Prevention):
+class TestLeftOpen(Projects, Scenario):
+    """A table stays locked until somebody ends the session that changed it."""
+
+    cause = "Uncommitted change"
+    faults = LeftOpen("projects")
+    procedure = "Immediate Actions"
+
+
+class TestTimeLimit(Projects, Prevention):
     """With a limit of one second nobody is kept waiting for much longer than that."""
 
     measure = "Time limit"
@@ -40,6 +44,3 @@ class TestTimeLimit(Prevention):
     off, on = {}, {"idle_limit_s": 1.0}
     impact, margin = Users.blocked_s, Less(by=3.0, unit="s")
     observed_for_s = 6.0
-
-    def trigger(self):
-        """Nothing has to happen, as above."""
