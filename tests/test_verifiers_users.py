@@ -9,20 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from runlab import journal
 from runlab.journal import Journal
 from runlab.model import JsonObject, Signal, UsersRecord, UsersSay
 from runlab.waiting import wait_until
-from verifiers.users import Request, Seen, Tally, Users, UsersWatcher
+from verifiers.users import UsersWatcher
 
 LIST, CREATE = "GET /projects", "POST /projects"
-
-
-def of(number: int) -> Request:
-    return "users", number
 
 
 def symptom(predicate: Callable[[UsersRecord], bool]) -> Signal:
@@ -342,69 +336,3 @@ def test_without_any_record_nobody_is_served_and_silence_says_nothing(tmp_path: 
         assert (source.answers, source.exists, source.fresh) == (False, False, False)
     finally:
         watcher.close()
-
-
-# ------------------------------------------------------------------------------------------------------- the tally
-
-
-def test_blocked_is_the_longest_stretch_of_one_endpoint_while_others_are_served() -> None:
-    tally = Tally(began=100)
-    for t in range(100, 110):
-        tally.start(of(t), LIST, t)
-        tally.end(of(t), t + 0.1, ok=True)
-    tally.start(of(1), CREATE, 101)
-    tally.end(of(1), 101.5, ok=True)
-    tally.start(of(2), CREATE, 102)
-    tally.end(of(2), 106, ok=False)
-    assert tally.seen(107).blocked_s == pytest.approx(5.5), "a failure goes on blocking"
-    tally.start(of(3), CREATE, 108)
-    tally.end(of(3), 108.5, ok=True)
-    assert tally.seen(200) == Seen(requests=13, failures=1, longest_wait_s=4, blocked_s=7)
-
-
-def test_an_endpoint_that_nobody_wants_is_not_blocked() -> None:
-    tally = Tally(began=0)
-    tally.start(of(1), LIST, 1)
-    tally.end(of(1), 1.2, ok=True)
-    assert tally.seen(60).blocked_s == pytest.approx(0.2)
-    tally.start(of(2), LIST, 60)
-    assert tally.seen(61).blocked_s == pytest.approx(59.8)
-
-
-def test_what_ended_before_the_window_is_not_counted() -> None:
-    tally = Tally(began=10, waiting={of(1): (LIST, 2.0), of(2): (CREATE, 3.0)})
-    assert tally.end(of(1), 9.5, ok=False) == 7.5
-    assert tally.end(of(2), 12.0, ok=True) == 9.0
-    assert tally.end(of(99), 12.0, ok=False) is None
-    assert tally.seen(12) == Seen(requests=1, failures=0, longest_wait_s=2, blocked_s=2)
-
-
-REQUESTS = st.lists(
-    st.tuples(st.sampled_from([LIST, CREATE]), st.integers(0, 50), st.integers(0, 20), st.booleans()), max_size=30
-)
-
-
-@given(requests=REQUESTS, began=st.integers(0, 40), now=st.integers(71, 90))
-def test_the_tally_agrees_with_counting_it_all_at_once(
-    requests: list[tuple[str, int, int, bool]], began: int, now: int
-) -> None:
-    lines = [(sent, 0, number) for number, (_, sent, _, _) in enumerate(requests)]
-    lines += [(sent + took, 1, number) for number, (_, sent, took, _) in enumerate(requests)]
-    tally = Tally(began)
-    for t, ends, number in sorted(lines):
-        endpoint, _, _, ok = requests[number]
-        if ends:
-            tally.end(of(number), t, ok=ok)
-        else:
-            tally.start(of(number), endpoint, t)
-    counted = [(sent, took, ok) for _, sent, took, ok in requests if sent + took >= began]
-    seen = tally.seen(now)
-    assert seen.requests == len(counted)
-    assert seen.failures == sum(not ok for _, _, ok in counted)
-    assert seen.longest_wait_s == max((min(took, sent + took - began) for sent, took, _ in counted), default=0)
-
-
-def test_impacts_are_read_from_a_record() -> None:
-    seen = Seen(requests=9, failures=2, longest_wait_s=3.0, blocked_s=4.0)
-    impacts = (Users.blocked_s, Users.longest_wait_s, Users.failures)
-    assert [(impact.read(seen), impact.unit) for impact in impacts] == [(4.0, "s"), (3.0, "s"), (2.0, "")]

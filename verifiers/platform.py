@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from runlab.arm import Arm
-from runlab.databases import Connection, connect
+from runlab.databases import Connection, connect, quoted
 from runlab.laboratory import Laboratory
 from runlab.model import Json, JsonObject, Stack
 from runlab.waiting import wait_until
@@ -101,6 +101,23 @@ class Platform:
     def revision_is_as_before(self) -> bool:
         """Whether alembic's table says what the deployment found there."""
         return self._before is None or self._before[1] == self.revision()
+
+    def read_until_others_wait(self, table: str, others: int) -> None:
+        """Hold a transaction that has read `table` until so many sessions wait to migrate it (PostgreSQL)."""
+        waiting = (
+            "SELECT count(DISTINCT pid) AS them FROM pg_locks"
+            " WHERE NOT granted AND mode IN ('ExclusiveLock', 'AccessExclusiveLock')"
+        )
+        self.connection.execute("BEGIN")
+        try:
+            self.connection.execute(f"SELECT 1 FROM {quoted(table)} LIMIT 1")  # noqa: S608
+            wait_until(
+                f"{others} sessions to wait",
+                lambda: next(iter(self.connection.execute(waiting)))["them"] == others,
+                deadline_s=PIPELINE_DEADLINE_S,
+            )
+        finally:
+            self.connection.execute("ROLLBACK")
 
     # --------------------------------------------------------------------------------------------------- the release
 

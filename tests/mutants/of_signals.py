@@ -6,7 +6,7 @@ from tests.mutants.mutant import QUIET_AND_FAULT, SCENARIO, Edit, Loses, Mutant
 
 RULES = "compose/prometheus/rules/rb001.yml"
 EXPRESSION = 'max by (step, database) (deploy_step_failed{step="alembic upgrade"}) == 1'
-ALERT, CAUSE = "Prometheus raises", "Under heavy traffic, or beside a query"
+ALERT, CAUSE = "Prometheus raises", "Beside transactions that stay open"
 CAUSES_MISSING = (
     r"^causes not injected: Schema Mismatch, Data Integrity Violation, Locking Issues \(1 of 4 incidents\),"
     " Version Skew$"
