@@ -18,7 +18,7 @@ def test_doctor_shows_each_program_and_capability_once() -> None:
     assert len(names) == len(set(names))
     assert {program.name for program in programs.PROGRAMS} < set(names)
     assert {"pid-namespace", "switch-accounts", "loopback-block", "temporary-folder", "toxiproxy"} < set(names)
-    assert {"squawk", "pg-schema-diff", "unconfined-servers"} < set(names)
+    assert {"squawk", "unconfined-servers"} < set(names)
     assert all(row.detail for row in rows)
     assert all(row.mend for row in rows if not row.present)
     assert len(doctor.as_text(rows).splitlines()) == len(rows)
@@ -36,7 +36,7 @@ def test_doctor_needs_no_server_that_can_be_left_out(tmp_path: Path, monkeypatch
     rows = {row.name: row for row in doctor.examine(CHECKOUT)}
     assert rows["haproxy"].needed
     assert not rows["haproxy"].present
-    assert not any(rows[name].needed for name in ("mariadbd", "toxiproxy-server", "pg-schema-diff"))
+    assert not any(rows[name].needed for name in ("mariadbd", "toxiproxy-server"))
     assert "or install Go 1.23 or newer" in rows["toxiproxy"].mend
 
 

@@ -48,7 +48,6 @@ def examine(checkout: Path) -> tuple[Row, ...]:
         # where the wheel was installed, its packages are for others to set up
         *((_environment(checkout),) if (checkout / "requirements.lock").exists() else ()),
         _squawk(checkout),
-        _pg_schema_diff(),
         _toxiproxy(),
         _confinement(),
         _pid_namespace(),
@@ -97,15 +96,6 @@ def _squawk(checkout: Path) -> Row:
     if not path.exists():
         return Row("squawk", "tool", False, "not found; lints migrations in the pipeline", "make setup")
     return Row("squawk", "tool", True, f"{_version(path)} ({path})")
-
-
-def _pg_schema_diff() -> Row:
-    what = "pg-schema-diff"
-    path = shutil.which(what, path=programs.system_path())
-    if path is None:
-        mend = "go install github.com/stripe/pg-schema-diff/cmd/pg-schema-diff@latest, then put it into /usr/local/bin"
-        return Row(what, "tool", False, "not found; optional, tried where it is there", mend)
-    return Row(what, "tool", True, f"({path})")
 
 
 def _confinement() -> Row:
