@@ -31,8 +31,6 @@ from runlab.runbook import display
 from runlab.scenario import Experiment
 from runlab.situation import Conduct
 
-pytest.register_assert_rewrite("runlab.scenario")
-
 CONDUCT = ("trigger", "goal", "state", "truth", "premise", "measured")
 """What an experiment contributes as methods, each of which asks for pytest fixtures by name."""
 
