@@ -186,8 +186,8 @@ def pipeline_failure():
 @signal("Deployment stalls.")
 @signal("The release does not move on, while the migration waits without a time limit.")
 def deployment_stalls():
-    """One step runs for over five seconds of the pipeline's own, unscaled clock; a good migration takes two."""
-    return PromQL("deploy_step_running_seconds > 5")
+    """The migration runs for over five seconds of the pipeline's own, unscaled clock; a good one takes less than one."""
+    return PromQL('deploy_step_running_seconds{step="alembic upgrade"} > 5')
 
 
 @signal("Application may fail to start if schema is inconsistent with code.")
