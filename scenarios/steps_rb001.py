@@ -186,7 +186,7 @@ def pipeline_failure():
 @signal("Deployment stalls.")
 @signal("The release does not move on, while the migration waits without a time limit.")
 def deployment_stalls():
-    """The migration runs for over five seconds of the pipeline's own, unscaled clock; a good one takes less than one."""
+    """The migration runs for over five seconds of the pipeline's own, unscaled clock; a good one takes one."""
     return PromQL('deploy_step_running_seconds{step="alembic upgrade"} > 5')
 
 
