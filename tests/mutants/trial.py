@@ -22,7 +22,7 @@ LEFT_OUT = (".*", "__pycache__", "reports", "docs", "tests")
 QUIETLY = ("-q", "-p", "no:cacheprovider", "-p", "no:warnings")
 TIME_LIMIT_S = 180
 AT_ONCE = 1
-"""Stacks that run side by side: a run mostly waits, and two cores do for two."""
+"""Stacks that run side by side; two do on two cores while nothing else is at work there."""
 
 HELD = ("confirmed", "observed", "partly")
 CRASHED = ("Traceback (most recent call last)", "INTERNALERROR")
