@@ -18,14 +18,13 @@ from runlab import heal as healing
 from runlab import journal, settings
 from runlab.bench import overhead as overheads
 from runlab.bench import stack as stacks
-from runlab.laboratory import scaled_rules
 from runlab.model import LabError
 from runlab.playground import access, stand
 from runlab.playground.inject import Injection
 from runlab.playground.spec import fault as fault_of
 from runlab.reporting.live import LiveLine, real_terminal
 from runlab.reporting.terminal import closing_tables
-from runlab.run import fresh_id, report
+from runlab.run import fresh_id, report, start_stack
 from runlab.setup.__main__ import CHECKOUT
 from runlab.setup.__main__ import main as set_up
 from runlab.setup.doctor import examine
@@ -140,15 +139,7 @@ def bench_stack(
     live = LiveLine(real_terminal() if not as_json else sys.stderr)
 
     def start(logs: Path) -> processes.ProcessStack:
-        return processes.start(
-            lab.path(lab.stack.compose),
-            reports=logs,
-            run_id=fresh_id(),
-            time_scale=lab.time_scale,
-            rules=scaled_rules(lab.time_scale),
-            needs=needs,
-            progress=live,
-        )
+        return start_stack(lab, run_id=fresh_id(), folder=logs, needs=needs, progress=live)
 
     def say(what: str) -> None:
         live.arm = what

@@ -6,7 +6,7 @@ import os
 import platform
 import signal
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from runlab.reporting.live import LiveLine
 from runlab.reporting.write import point_latest, write_all
 from runlab.settings import Settings
 from runlab.stack import compose, processes
+from runlab.waiting import Progress
 
 MakeWatchers = Callable[[Stack, Journal, Sequence[Signal]], Sequence[Watcher]]
 
@@ -28,6 +29,25 @@ MakeWatchers = Callable[[Stack, Journal, Sequence[Signal]], Sequence[Watcher]]
 def fresh_id() -> str:
     """A run's id: when it began (UTC) and four random digits, so that ids sort by time."""
     return f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+
+
+def start_stack(
+    settings: Settings, *, run_id: str, folder: Path, needs: Collection[str] | None, progress: Progress
+) -> processes.ProcessStack:
+    """Start the stack that lab.toml describes, the durations of its alert rules scaled; it logs below `folder`.
+
+    `needs` are capabilities, None for all that can be had. Raises what `processes.start` does.
+    """
+    return processes.start(
+        settings.path(settings.stack.compose),
+        reports=folder,
+        run_id=run_id,
+        time_scale=settings.time_scale,
+        rules=scaled_rules(settings.time_scale),
+        own_rules=settings.rules,
+        needs=needs,
+        progress=progress,
+    )
 
 
 @dataclass
@@ -57,8 +77,7 @@ class Run:
         what Ctrl-C is.
         """
         floors = alert_floors(self.settings, self.plan.runbooks, self.settings.time_scale)
-        file = self.settings.path(self.settings.stack.compose)
-        described = compose.read(file)
+        described = compose.read(self.settings.path(self.settings.stack.compose))
         secrets = [secret.environment for secret in described.secrets.values()]
         self.settings.check_console(list(described.services), secrets)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -70,15 +89,8 @@ class Run:
             ) from None
         self._journal.write("run-start", schema=1, command=self.command, seed=self.id)
         self._journal.write("claims", **self.plan.claims_event())
-        stack = self._stack = processes.start(
-            file,
-            reports=self.folder,
-            run_id=self.id,
-            time_scale=self.settings.time_scale,
-            rules=scaled_rules(self.settings.time_scale),
-            own_rules=self.settings.rules,
-            needs=self.plan.needs,
-            progress=self.live,
+        stack = self._stack = start_stack(
+            self.settings, run_id=self.id, folder=self.folder, needs=self.plan.needs, progress=self.live
         )
         about = stack.environment()
         self._journal.write("stack", control=str(stack.control), services=about["services"])

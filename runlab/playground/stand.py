@@ -16,9 +16,8 @@ from pathlib import Path
 
 from runlab import journal
 from runlab.journal import Journal
-from runlab.laboratory import scaled_rules
 from runlab.model import LabError
-from runlab.run import fresh_id
+from runlab.run import fresh_id, start_stack
 from runlab.settings import Settings
 from runlab.stack import compose, processes, programs
 from runlab.stack.choice import choose
@@ -41,16 +40,7 @@ def standing(lab: Settings, *, needs: Collection[str], progress: Progress) -> It
     run_id = fresh_id()
     folder = lab.path(lab.stack.reports) / run_id
     with ExitStack() as ending:
-        stack = processes.start(
-            lab.path(lab.stack.compose),
-            reports=folder,
-            run_id=run_id,
-            time_scale=lab.time_scale,
-            rules=scaled_rules(lab.time_scale),
-            own_rules=lab.rules,
-            needs=needs or None,
-            progress=progress,
-        )
+        stack = start_stack(lab, run_id=run_id, folder=folder, needs=needs or None, progress=progress)
         ending.callback(stack.stop)
         book = Journal(folder / "journal", run_id)
         ending.callback(book.close)
