@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from faults import clients
+from faults.of_database import OfDatabase
 from runlab import databases
 from runlab.databases import Connection
-from runlab.model import Fault, JsonObject, LabError, Observation, Stack, Undo
+from runlab.model import JsonObject, LabError, Observation, Stack, Undo
 from runlab.waiting import wait_until
 
 SESSION_DEADLINE_S = 10.0
@@ -56,7 +57,7 @@ _DOES = {
 
 
 @dataclass(frozen=True)
-class LockHolder(Fault):
+class LockHolder(OfDatabase):
     """Sessions of somebody's that hold a lock on `table`; subclasses say how they came to, and how many they are."""
 
     table: str
@@ -64,13 +65,6 @@ class LockHolder(Fault):
 
     does: ClassVar[Literal["waits", "reads"]]
     """What each does once the fault is in effect: wait for its client, or run its statement."""
-
-    def __post_init__(self) -> None:
-        databases.check(self.database)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({self.database})
 
     @property
     def count(self) -> int:

@@ -10,23 +10,17 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 from faults import schema
+from faults.of_database import OfDatabase
 from runlab import databases
 from runlab.databases import Connection
-from runlab.model import Fault, LabError, Observation, Stack, Undo
+from runlab.model import LabError, Observation, Stack, Undo
 
 
-class Drift(Fault):
+class Drift(OfDatabase):
     """Something that the schema has and its revision knows nothing of; subclasses say what."""
 
     table: str
     database: str
-
-    def __post_init__(self) -> None:
-        databases.check(self.database)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({self.database})
 
     @property
     @abstractmethod

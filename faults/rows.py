@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from faults import schema
+from faults.of_database import OfDatabase
 from runlab import databases
 from runlab.databases import Connection
-from runlab.model import Fault, Json, LabError, Observation, Stack, Undo
+from runlab.model import Json, LabError, Observation, Stack, Undo
 
 FAR = 1_000_000
 """The least distance of an id made up here from the highest in use."""
@@ -41,7 +42,7 @@ _PARENTS = {
 }
 
 
-class MadeRows(Fault):
+class MadeRows(OfDatabase):
     """So many `rows` of somebody's in `table`, whose key is `id`; subclasses say what is wrong with each."""
 
     table: str
@@ -49,13 +50,9 @@ class MadeRows(Fault):
     database: str
 
     def __post_init__(self) -> None:
-        databases.check(self.database)
+        super().__post_init__()
         if self.rows < 1:
             raise LabError(f"{self.rows} rows are no fault", mend="give one or more")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({self.database})
 
     @abstractmethod
     def flaws(self, connection: Connection) -> Sequence[dict[str, Json]]:
