@@ -213,7 +213,14 @@ class Deployed:
         return platform.deployed()
 
 
-class TestLockTimeoutBoundsTheWait(Deployed, Prevention):
+class AddsAnOwner(Deployed):
+    """The migration is the one that gives projects an owner."""
+
+    def trigger(self, platform):
+        platform.deploy("add_project_owner")
+
+
+class TestLockTimeoutBoundsTheWait(AddsAnOwner, Prevention):
     """With a short lock_timeout a blocked migration gives up before users queue up behind it for long."""
 
     measure = "Timeout Configuration"
@@ -223,11 +230,8 @@ class TestLockTimeoutBoundsTheWait(Deployed, Prevention):
     impact, margin = Users.blocked_s, Less(by=5.0, unit="s")
     observed_for_s = 8.0
 
-    def trigger(self, platform):
-        platform.deploy("add_project_owner")
 
-
-class TestLockTimeoutBoundsTheWaitOnMariaDB(Deployed, Prevention):
+class TestLockTimeoutBoundsTheWaitOnMariaDB(AddsAnOwner, Prevention):
     """MariaDB counts whole seconds."""
 
     measure = "Timeout Configuration"
@@ -236,9 +240,6 @@ class TestLockTimeoutBoundsTheWaitOnMariaDB(Deployed, Prevention):
     off, on = {"database": "mariadb"}, {"database": "mariadb", "lock_timeout": "1s"}
     impact, margin = Users.blocked_s, Less(by=4.0, unit="s")
     observed_for_s = 8.0
-
-    def trigger(self, platform):
-        platform.deploy("add_project_owner")
 
 
 class TestExpandBeforeContract(Deployed, Prevention):
@@ -277,12 +278,22 @@ class TestContractComesLast(Deployed, Prevention):
         return platform.revision() == "contract_project_status" and platform.deployment() == "succeeded"
 
 
-FAILED_ATTEMPTS = Impact("attempts that failed on production", "attempts", "the pipeline")
 ONCE = {"retry_every_s": None}
 """Where failed attempts are counted: a measure that only takes time makes fewer of them, too."""
 
 
-class TestLinterStopsWhatWouldBlock(Deployed, Prevention):
+class FailedAttempts:
+    """What is to be bounded are the attempts that fail on production, whether or not users feel them."""
+
+    impact = Impact("attempts that failed on production", "attempts", "the pipeline")
+    margin = Less(by=1, unit="attempts")
+    observed_for_s = 6.0
+
+    def measured(self, platform):
+        return platform.failed_on_production()
+
+
+class TestLinterStopsWhatWouldBlock(AddsAnOwner, Prevention):
     """A linter in the pipeline stops a migration that would make users wait."""
 
     measure = "CI Checks"
@@ -292,56 +303,36 @@ class TestLinterStopsWhatWouldBlock(Deployed, Prevention):
     impact, margin = Users.blocked_s, Less(by=5.0, unit="s")
     observed_for_s = 8.0
 
-    def trigger(self, platform):
-        platform.deploy("add_project_owner")
 
-
-class TestLinterDoesNotSeeProduction(Deployed, Prevention):
+class TestLinterDoesNotSeeProduction(FailedAttempts, AddsAnOwner, Prevention):
     """A linter reads the script alone: not that production already has what the script adds."""
 
     measure = "CI Checks"
     case = "a schema that drifted"
     fault = ColumnAddedByHand("projects", "owner")
     off, on = {"lock_timeout": "2s", **ONCE}, {"lock_timeout": "2s", "lint": "squawk", **ONCE}
-    impact, margin = FAILED_ATTEMPTS, Less(by=1, unit="attempts")
-    observed_for_s = 6.0
+
+
+class Rehearsal(FailedAttempts, Deployed):
+    """A foreign key over orphans is tried on a copy of production's data first."""
+
+    measure = "Testing"
+    fault = OrphanRows("comments", "task_id", parent="tasks")
+    off = ONCE
 
     def trigger(self, platform):
-        platform.deploy("add_project_owner")
-
-    def measured(self, platform):
-        return platform.failed_on_production()
+        platform.deploy("link_comments")
 
 
-class TestRehearsalOnACopy(Deployed, Prevention):
+class TestRehearsalOnACopy(Rehearsal, Prevention):
     """A rehearsal on a copy of production's data meets the bad rows before production does."""
 
-    measure = "Testing"
     case = "a whole copy"
-    fault = OrphanRows("comments", "task_id", parent="tasks")
-    off, on = ONCE, {"rehearse": "full", **ONCE}
-    impact, margin = FAILED_ATTEMPTS, Less(by=1, unit="attempts")
-    observed_for_s = 6.0
-
-    def trigger(self, platform):
-        platform.deploy("link_comments")
-
-    def measured(self, platform):
-        return platform.failed_on_production()
+    on = {"rehearse": "full", **ONCE}
 
 
-class TestRehearsalOnASanitizedCopy(Deployed, Prevention):
+class TestRehearsalOnASanitizedCopy(Rehearsal, Prevention):
     """A copy that was sanitized by leaving out what does not fit has lost just the rows that matter."""
 
-    measure = "Testing"
     case = "a sanitized copy without the orphans"
-    fault = OrphanRows("comments", "task_id", parent="tasks")
-    off, on = ONCE, {"rehearse": "sanitized", **ONCE}
-    impact, margin = FAILED_ATTEMPTS, Less(by=1, unit="attempts")
-    observed_for_s = 6.0
-
-    def trigger(self, platform):
-        platform.deploy("link_comments")
-
-    def measured(self, platform):
-        return platform.failed_on_production()
+    on = {"rehearse": "sanitized", **ONCE}
