@@ -100,7 +100,6 @@ class Plan:
         harmed = [spec for spec in every if spec.name != "quiet"]
         incidents = list(dict.fromkeys(spec.incident for spec in harmed))
         lacking = {spec.incident: sorted(lacks) for spec in harmed if (lacks := spec.needs - capabilities)}
-        never = len(lacking) == len(incidents)
         cause, measure = getattr(experiment, "cause", ""), getattr(experiment, "measure", "")
         return {
             "scenario": experiment.__name__,
@@ -113,7 +112,6 @@ class Plan:
             "procedures": list(_procedures(experiment)),
             "steps": [claim.id for label in _procedures(experiment) for claim in text.procedure(book, label)],
             "incidents": incidents,
-            "lacks": sorted({need for needs in lacking.values() for need in needs}) if never else [],
             "lacking": lacking,
         }
 

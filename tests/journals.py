@@ -151,7 +151,6 @@ class Tape:
         self.write("environment", environment={"runtime": "processes", "time_scale": 600})
         every = {
             "runbook": BOOK,
-            "lacks": list(lacks),
             "lacking": {},
             "margin": None,
             "cause_claim": None,

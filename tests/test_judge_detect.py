@@ -172,7 +172,7 @@ def test_a_cause_that_this_machine_cannot_make_says_what_it_needs() -> None:
     tape = Tape().begins(causes=(LOCK, SKEW))
     plan = next(event for event in tape.events if event["kind"] == "plan")
     skew = plan["scenarios"][1]
-    skew |= {"lacks": ["packet-filter"], "lacking": {key: ["packet-filter"] for key in skew["incidents"]}}
+    skew["lacking"] = {key: ["packet-filter"] for key in skew["incidents"]}
     results = tape.quiet().fault().withheld().ends().results()
     assert reason(results, LOGS) == "causes not injected: Skew (needs packet-filter)"
     assert (verdict(results, SKEW), reason(results, SKEW)) == ("untested", "needs packet-filter")

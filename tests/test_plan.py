@@ -92,13 +92,13 @@ def test_a_good_project_is_planned(project: Project) -> None:
     (scenario,) = plan.plan_event(["one"], frozenset({"stone"}))["scenarios"]
     assert scenario["cause_claim"] == "RB-900/cause/frost"
     assert scenario["incidents"] == ["TestFrost/Crack/plain"]
-    assert scenario["lacks"] == []
+    assert scenario["lacking"] == {}
 
 
 def test_what_the_runtime_lacks_is_planned_as_such(project: Project) -> None:
     plan = project.plan()
     (scenario,) = plan.plan_event([], frozenset())["scenarios"]
-    assert scenario["lacks"] == ["stone"]
+    assert scenario["lacking"] == {"TestFrost/Crack/plain": ["stone"]}
     assert plan.needs == {"stone"}
 
 
@@ -112,7 +112,7 @@ def test_a_case_s_setting_may_be_a_field_of_the_fault(project: Project) -> None:
     assert plan.needs == {"stone", "gem"}
     (scenario,) = plan.plan_event([], frozenset({"stone"}))["scenarios"]
     assert scenario["incidents"] == ["TestFrost/Crack/dry", "TestFrost/Crack-gem/hard"]
-    assert (scenario["lacks"], scenario["lacking"]) == ([], {"TestFrost/Crack-gem/hard": ["gem"]})
+    assert scenario["lacking"] == {"TestFrost/Crack-gem/hard": ["gem"]}
     quiet = specs(plan.experiments[0], "test_quiet_without_fault")
     assert [(spec.case, sorted(spec.needs)) for spec in quiet] == [("dry", ["stone"]), ("hard", ["gem"])]
 

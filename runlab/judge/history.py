@@ -208,8 +208,18 @@ def why_not_run(scenarios: Sequence[JsonObject]) -> str:
     """Why no arm of these scenarios ran."""
     if not scenarios:
         return "no scenario yet"
-    lacks = sorted({need for scenario in scenarios for need in scenario["lacks"]})
-    return f"needs {', '.join(lacks)}" if all(scenario["lacks"] for scenario in scenarios) else "not run"
+    needs = sorted({need for scenario in scenarios for need in lacks(scenario)})
+    return f"needs {', '.join(needs)}" if all(is_impossible(scenario) for scenario in scenarios) else "not run"
+
+
+def lacks(scenario: JsonObject) -> list[str]:
+    """The capabilities that a planned scenario needs in vain, for all of its incidents or for some."""
+    return sorted({need for needs in scenario["lacking"].values() for need in needs})
+
+
+def is_impossible(scenario: JsonObject) -> bool:
+    """Whether none of a planned scenario's incidents can be had here."""
+    return set(scenario["incidents"]) <= set(scenario["lacking"])
 
 
 def from_events(events: Sequence[JsonObject]) -> History:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from runlab.judge import detect, parts, prevent, recover
-from runlab.judge.history import ArmHistory, History, from_events
+from runlab.judge.history import ArmHistory, History, from_events, is_impossible, lacks
 from runlab.judge.parts import Parts
 from runlab.judge.pieces import Piece, combine
 from runlab.judge.recover import Followed
@@ -160,21 +160,16 @@ def _executed(history: History, claims: Sequence[JsonObject]) -> JsonObject:
         "executable": len(tried | _executable(history)),
         "total": len(claims),
         "planned": sum(claim["runbook"] in planned for claim in claims),
-        "lacks": dict(Counter(need for scenario in history.scenarios for need in _lacks(scenario))),
+        "lacks": dict(Counter(need for scenario in history.scenarios for need in lacks(scenario))),
         "undefined": [
             c["id"] for c in claims if history.following(c["id"]) and not history.binding(c["id"]).get("role")
         ],
     }
 
 
-def _lacks(scenario: JsonObject) -> list[str]:
-    """What is missing here for some incident of it, or for all."""
-    return sorted({need for needs in scenario["lacking"].values() for need in needs})
-
-
 def _executable(history: History) -> set[str]:
     """The claims that some scenario can try on this runtime, be it selected or not."""
-    able = [scenario for scenario in history.scenarios if not scenario["lacks"]]
+    able = [scenario for scenario in history.scenarios if not is_impossible(scenario)]
     found = {scenario[which] for scenario in able for which in ("cause_claim", "measure_claim")} - {None}
     for scenario in able:
         found |= {c for c in scenario.get("steps", ()) if history.binding(c).get("role") in ("finds", "acts")}

@@ -98,7 +98,7 @@ class Margin(TypedDict):
 
 
 class PlannedScenario(TypedDict):
-    """`lacks` where none of its incidents can be had here, `lacking` by the incidents that cannot."""
+    """`lacking`: by the incidents that cannot be had here, the capabilities that they need in vain."""
 
     scenario: str
     runbook: str
@@ -110,7 +110,6 @@ class PlannedScenario(TypedDict):
     procedures: list[str]
     steps: list[str]
     incidents: list[str]
-    lacks: list[str]
     lacking: dict[str, list[str]]
 
 
