@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from runlab import judge
+from runlab import judge, runbook
 from runlab.laboratory import Laboratory
 from runlab.model import ArmName, Fault, Impact, Json, JsonObject
 from runlab.procedure import Procedure
@@ -39,6 +39,7 @@ class ArmSpec:
     measure: str = ""
     procedures: tuple[str, ...] = ()
     floor: Mapping[str, float] = field(default_factory=dict)
+    detected_by: str = "alert"
     detects_within_s: float = 20.0
     recovers_within_s: float = 20.0
     observed_for_s: float = 10.0
@@ -71,6 +72,8 @@ class Arm:
         self._floor = dict(spec.floor)
         self._watching = False
         self._book = laboratory.runbooks[spec.runbook]
+        # which of them may be lacking was seen to when the plan was made
+        self._procedures = [label for label in spec.procedures if runbook.has_procedure(self._book, label)]
         self._situation = Situation(laboratory, conduct, spec.fault)
 
     @property
@@ -81,7 +84,7 @@ class Arm:
     # ------------------------------------------------------------------------------------------------ the verbs
 
     def begins_in_steady_state(self) -> None:
-        """Reset the stack, wait until users are served and nothing fires, then open the window of all watchers."""
+        """Reset the stack, arrange the case, wait until users are served and nothing fires, then open the window of all watchers."""
         spec = self.spec
         self._journal.begin_arm(spec.id)
         self._journal.write(
@@ -95,10 +98,11 @@ class Arm:
             settings=dict(spec.settings),
             cause=spec.cause,
             measure=spec.measure,
-            procedures=list(spec.procedures),
+            procedures=self._procedures,
         )
         self._lab.stack.check()
         self._lab.stack.reset()
+        self._do.arrange()
         try:
             self._wait("steady state", self._steady, STEADY_WITHIN_S)
         except DeadlineError:
@@ -153,19 +157,17 @@ class Arm:
             self._fails("without the fault there was: " + "; ".join(noise))
 
     def is_detected(self) -> None:
-        """Wait for an alert of the runbook to be delivered; where it names none, for any signal of it."""
+        """Wait for an alert of the runbook to be delivered, or for any signal of it where no alert is to be waited for."""
         alerts = {part.text for claim in self._book.claims for part in claim.parts if part.kind == "alert"}
-        kinds = {"alert"} if alerts else {"signature", "symptom"}
+        alerts = alerts if self.spec.detected_by == "alert" else set()
+        kinds = {"alert"} if alerts else {"alert", "signature", "symptom"}
         what = f"alert {' or '.join(sorted(alerts))}" if alerts else f"a signal of {self.spec.runbook}"
         rule_s = self._lab.alert_floor_s.get(self.spec.runbook, 0.0)
         self._count_floor("the alert rule's own durations", rule_s)
         deadline_s = self.spec.detects_within_s + rule_s
 
-        def delivered() -> list[JsonObject]:
-            return [event for event in self._signals() if event["signal_kind"] in kinds]
-
         try:
-            first = self._wait(what, delivered, deadline_s)[0]
+            first = self._wait(what, lambda: [e for e in self._signals() if e["signal_kind"] in kinds], deadline_s)[0]
         except DeadlineError:
             self._fails(f"{what} was not delivered within {deadline_s:g} s")
             return
@@ -184,7 +186,7 @@ class Arm:
         self._finds_the_premise()
         self._steps_at = time.monotonic()
         procedure = Procedure(self._lab, self._book, self._situation, self._fails)
-        for label in self.spec.procedures:
+        for label in self._procedures:
             procedure.follow(label)
 
     def recovers(self) -> None:

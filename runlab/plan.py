@@ -54,7 +54,7 @@ class Plan:
         followed = {
             claim.id
             for experiment in tried
-            for label in _procedures(experiment)
+            for label in _procedures(experiment, books[experiment.runbook])
             for claim in text.procedure(books[experiment.runbook], label)
         }
         return cls(
@@ -109,8 +109,8 @@ class Plan:
             "measure": measure,
             "measure_claim": text.labelled(book, "prevent", measure).id if measure else None,
             "margin": asdict(experiment.margin) if issubclass(experiment, Prevention) else None,
-            "procedures": list(_procedures(experiment)),
-            "steps": [claim.id for label in _procedures(experiment) for claim in text.procedure(book, label)],
+            "procedures": list(_procedures(experiment, book)),
+            "steps": [claim.id for label in _procedures(experiment, book) for claim in text.procedure(book, label)],
             "incidents": incidents,
             "lacking": lacking,
         }
@@ -149,6 +149,7 @@ def specs(experiment: type[Experiment], test: str) -> Iterator[ArmSpec]:
                     cause=experiment.cause,
                     procedures=_procedures(experiment),
                     floor={} if name == "quiet" else experiment.floor.get(case, {}),
+                    detected_by=experiment.detected_by,
                     detects_within_s=experiment.detects_within_s,
                     recovers_within_s=experiment.recovers_within_s,
                     needs=experiment.needs.union(*(each.needs for each in of_case)),
@@ -159,9 +160,12 @@ def _faults(experiment: type[Scenario]) -> tuple[Fault, ...]:
     return experiment.faults if isinstance(experiment.faults, tuple) else (experiment.faults,)
 
 
-def _procedures(experiment: type[Experiment]) -> tuple[str, ...]:
+def _procedures(experiment: type[Experiment], book: Runbook | None = None) -> tuple[str, ...]:
+    """The labels of its procedure; of those that not every edition has, what `book` has."""
     labels = getattr(experiment, "procedure", ())
-    return (labels,) if isinstance(labels, str) else tuple(labels)
+    labels = (labels,) if isinstance(labels, str) else tuple(labels)
+    newer = getattr(experiment, "not_in_every_edition", ())
+    return tuple(name for name in labels if name not in newer or book is None or text.has_procedure(book, name))
 
 
 def _check_names(experiments: Iterable[type[Experiment]]) -> None:
@@ -182,7 +186,7 @@ def _check_labels(experiment: type[Experiment], books: Mapping[str, Runbook], wh
     try:
         if issubclass(experiment, Scenario):
             text.labelled(book, "cause", experiment.cause)
-            for label in _procedures(experiment):
+            for label in _procedures(experiment, book):
                 text.procedure(book, label)
         elif issubclass(experiment, Prevention):
             text.labelled(book, "prevent", experiment.measure)

@@ -31,7 +31,7 @@ from runlab.runbook import display
 from runlab.scenario import Experiment
 from runlab.situation import Conduct
 
-CONDUCT = ("trigger", "goal", "state", "truth", "premise", "measured")
+CONDUCT = ("arrange", "trigger", "goal", "state", "truth", "innocents", "premise", "measured")
 """What an experiment contributes as methods, each of which asks for pytest fixtures by name."""
 
 UNUSABLE = 2

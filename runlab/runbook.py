@@ -77,6 +77,11 @@ def procedure(runbook: Runbook, label: str) -> tuple[Claim, ...]:
     return tuple(step for step in steps if _path(step)[: len(chosen)] == chosen)
 
 
+def has_procedure(runbook: Runbook, label: str) -> bool:
+    """Whether `procedure` would find steps under this label, or complain of more than its being lacking."""
+    return any(answers_to(name, label) for step in runbook.of_kind("recover") for name in _path(step))
+
+
 def labelled(runbook: Runbook, kind: Kind, label: str) -> Claim:
     """The claim of `kind` that has this label, exactly or up to the colon. Raises LabError as `procedure` does."""
     what = {"cause": "cause", "prevent": "prevention"}.get(kind, f"{kind} claim")

@@ -47,12 +47,19 @@ class Experiment:
         if not cls.__module__.startswith("runlab."):
             cls.runbook = _checked(cls)
 
+    def arrange(self) -> None:
+        """Bring the settings of the arm's case about, after the reset and before anybody watches; asks for fixtures."""
+
     def state(self) -> Mapping[str, Json]:
         """Further named values that steps promise to change, e.g. {"deployment": "stopped"}; asks for fixtures."""
         return {}
 
     def truth(self) -> Mapping[str, list[Json]]:
         """What steps must find and no fault's witness knows, e.g. {"revision": ["0001"]}; asks for fixtures."""
+        return {}
+
+    def innocents(self) -> Mapping[str, list[Json]]:
+        """What steps must not name, or only below the truth, and no fault's witness knows; asks for fixtures."""
         return {}
 
     def premise(self) -> Mapping[str, bool]:
@@ -73,6 +80,11 @@ class Scenario(Experiment):
     field is also that fault's: {"database": "mariadb"}."""
     procedure: ClassVar[str | tuple[str, ...]]
     """Labels of lists of section 3, in the order in which they are followed."""
+    not_in_every_edition: ClassVar[tuple[str, ...]] = ()
+    """Those of its procedure's labels that a runbook's edition may lack; then there is nothing of it to follow."""
+    detected_by: ClassVar[str] = "alert"
+    """What must show before the steps begin: "alert", one of the runbook's, delivered; or "signal", where the incident
+    raises no alert by rights, any signal of the runbook."""
     recovers_within_s: ClassVar[float] = 20.0
     """Deadline for recovery once all steps were taken."""
     goal: ClassVar[Callable[..., bool]]
@@ -225,12 +237,17 @@ def _problems_of_scenario(cls: type[Scenario]) -> Iterator[tuple[str, str]]:
         yield "has something among its `faults` that is no fault", "list faults with their parameters"
     elif len({fault.name for fault in faults}) < len(faults):
         yield "has the same fault twice", "leave one of them out"
+    if cls.detected_by not in (ways := ("alert", "signal")):
+        yield f"is `detected_by` {cls.detected_by!r}", f"write one of {', '.join(ways)}"
+    procedure = (cls.procedure,) if isinstance(cls.procedure, str) else cls.procedure
+    if stray := sorted(set(cls.not_in_every_edition) - set(procedure)):
+        yield f"has {', '.join(stray)} `not_in_every_edition`, which is no part of its procedure", "name it as there"
     if not isinstance(cls.cases, Mapping) or not all(isinstance(case, Mapping) for case in cls.cases.values()):
         yield "has `cases` that are no settings by name", 'write cases = {"plain": {}}'
     elif not cls.cases:
         yield "has no `cases`", "leave them out for the plain case"
-    elif stray := set(cls.floor) - set(cls.cases):
-        yield f"has a `floor` for {', '.join(sorted(stray))}, which is none of its cases", "name it as the case"
+    elif stray := sorted(set(cls.floor) - set(cls.cases)):
+        yield f"has a `floor` for {', '.join(stray)}, which is none of its cases", "name it as the case"
 
 
 def _is_positive(value: object) -> bool:

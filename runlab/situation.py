@@ -13,10 +13,12 @@ from runlab.model import Fault, Json, JsonObject, LabError, Observation, Undo
 class Conduct:
     """What the experiment itself contributes, its fixtures already filled in."""
 
+    arrange: Callable[[], None]
     trigger: Callable[[], None]
     goal: Callable[[], bool]
     state: Callable[[], Mapping[str, Json]]
     truth: Callable[[], Mapping[str, list[Json]]]
+    innocents: Callable[[], Mapping[str, list[Json]]]
     premise: Callable[[], Mapping[str, bool]]
     measured: Callable[[], float]
 
@@ -93,7 +95,7 @@ class Situation:
         self._lab.journal.write("state", after=after, **(state or self.state()).as_data())
 
     def ask_witness(self, moment: str) -> Observation:
-        """Ask the fault's witness and write down what it knows, with the truths that the experiment adds."""
+        """Ask the fault's witness and write down what it knows, with what the experiment adds to it."""
         seen = self._fault_seen()
         self._lab.journal.write(
             "witness",
@@ -101,8 +103,8 @@ class Situation:
             holds=seen.holds,
             by=seen.by,
             detail=seen.detail,
-            truth={**{name: list(values) for name, values in self._do.truth().items()}, **seen.truth},
-            innocents=dict(seen.innocents),
+            truth={**self._do.truth(), **seen.truth},
+            innocents={**self._do.innocents(), **seen.innocents},
         )
         return seen
 

@@ -154,10 +154,12 @@ def new_bench(folder: Path) -> Bench:
         alert_floor_s={"RB-900": RULE_S},
     )
     conduct = Conduct(
+        arrange=lambda: None,
         trigger=lambda: None,
         goal=lambda: not world.cracked,
         state=lambda: {"x": 1},
         truth=lambda: {"y": ["z"]},
+        innocents=lambda: {"y": ["w"]},
         premise=dict,
         measured=lambda: 4.5,
     )

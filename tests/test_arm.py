@@ -57,7 +57,17 @@ def test_the_witness_s_truth_and_the_scenario_s_are_written_down(bench: Bench) -
     arm = bench.arm("fault")
     arm.begins_in_steady_state()
     arm.injects_the_fault()
-    assert bench.events("witness")[0]["truth"] == {"y": ["z"], "file": ["crack"]}
+    seen = bench.events("witness")[0]
+    assert seen["truth"] == {"y": ["z"], "file": ["crack"]}
+    assert seen["innocents"]["y"] == ["w"]
+
+
+def test_a_case_is_arranged_after_the_reset_and_before_anybody_watches(bench: Bench) -> None:
+    before: list[tuple[int, list[str]]] = []
+    bench.does(arrange=lambda: before.append((bench.world.resets, list(bench.eye.windows))))
+    bench.arm("quiet").begins_in_steady_state()
+    assert before == [(1, [])]
+    assert len(bench.eye.windows) == 1
 
 
 # ----------------------------------------------------------------------------------------------------------- detection
@@ -97,6 +107,19 @@ def test_another_runbook_s_alert_and_a_mere_log_line_are_no_detection(bench: Ben
     bench.laboratory.journal.write("signal", **{**SIGNAL, **other})
     arm.is_detected()
     assert arm._failures == ["alert StoneCracked was not delivered within 0.3 s"]
+
+
+@pytest.mark.parametrize("kind", ["alert", "signature", "symptom"])
+def test_where_no_alert_is_to_be_waited_for_any_signal_is_detection(bench: Bench, kind: str) -> None:
+    arm = broken(bench, detected_by="signal")
+    arm.triggers()
+    bench.laboratory.journal.write("signal", **{**SIGNAL, "signal_kind": kind})
+    arm.is_detected()
+    assert arm._failures == []
+    silent = broken(bench, detected_by="signal")
+    silent.triggers()
+    silent.is_detected()
+    assert silent._failures == ["a signal of RB-900 was not delivered within 0.3 s"]
 
 
 # ------------------------------------------------------------------------------------------------------- the quiet arm

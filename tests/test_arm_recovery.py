@@ -123,3 +123,10 @@ def test_where_recovery_was_not_measured_its_deadline_counts(bench: Bench) -> No
     arm = broken(bench, "withheld", recovers_within_s=0.1)
     arm.stays_broken()
     assert bench.events("withheld")[0]["needed_s"] == 0.2
+
+
+def test_what_this_edition_has_no_steps_for_is_not_followed(bench: Bench) -> None:
+    arm = broken(bench, procedures=("Mending", "Polishing"))
+    arm.follows_the_procedure()
+    assert bench.events("arm-start")[0]["procedures"] == ["Mending"]
+    assert {event["claim"].split("/")[2] for event in bench.events("step-start")} == {"mending"}

@@ -234,3 +234,12 @@ def test_a_sentence_without_a_definition_is_planned_with_the_nearest_wording(pro
     binding = project.plan().bindings["RB-900/recover/mending/2"]
     assert binding["role"] is None
     assert 'the nearest known is "Mend the stone: {command:code}"' in binding["error"]
+
+
+def test_a_procedure_that_an_edition_lacks_is_left_out_only_where_the_scenario_says_so(project: Project) -> None:
+    project.change(SCENARIO, 'procedure = "Mending"', 'procedure = "Mending", "Polishing"')
+    assert "RB-900 has no procedure Polishing" in project.refusal()
+    said = 'procedure = "Mending", "Polishing"\n    not_in_every_edition = ("Polishing",)'
+    project.change(SCENARIO, 'procedure = "Mending", "Polishing"', said)
+    (scenario,) = project.plan().plan_event([], frozenset({"stone"}))["scenarios"]
+    assert scenario["procedures"] == ["Mending"]

@@ -133,6 +133,8 @@ def test_an_empty_one_is_refused(name: str) -> None:
         ({"detects_within_s": float("inf")}, "has no positive number of seconds"),
         ({"detects_within_s": True}, "has no positive number of seconds"),
         ({"floor": {"plian": {}}}, "has a `floor` for plian, which is none of its cases"),
+        ({"detected_by": "rumour"}, "is `detected_by` 'rumour'"),
+        ({"not_in_every_edition": ("Polishing",)}, "has Polishing `not_in_every_edition`, which is no part of its"),
         ({"__init__": lambda _: None}, "would not be collected by pytest"),
         ({"runbook": "RB-001"}, "has no use for `runbook`"),
     ],
