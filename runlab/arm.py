@@ -157,7 +157,7 @@ class Arm:
             self._fails("without the fault there was: " + "; ".join(noise))
 
     def is_detected(self) -> None:
-        """Wait for an alert of the runbook to be delivered, or for any signal of it where no alert is to be waited for."""
+        """Wait for an alert of the runbook to be delivered, or for any signal of it where none is to be expected."""
         alerts = {part.text for claim in self._book.claims for part in claim.parts if part.kind == "alert"}
         alerts = alerts if self.spec.detected_by == "alert" else set()
         kinds = {"alert"} if alerts else {"alert", "signature", "symptom"}
