@@ -84,7 +84,7 @@ class Arm:
     # ------------------------------------------------------------------------------------------------ the verbs
 
     def begins_in_steady_state(self) -> None:
-        """Reset the stack, arrange the case, wait until users are served and nothing fires, then open the window of all watchers."""
+        """Reset the stack, arrange the case, wait until users are served and nothing fires; then all watchers watch."""
         spec = self.spec
         self._journal.begin_arm(spec.id)
         self._journal.write(
