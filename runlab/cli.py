@@ -38,6 +38,9 @@ Needs = Annotated[
     list[str] | None,
     typer.Option("--needs", metavar="CAPABILITY", help="only the optional services that have it; can be repeated"),
 ]
+RuntimeName = Annotated[
+    str | None, typer.Option("--runtime", metavar="NAME", help="embedded, sandbox or processes, instead of lab.toml's")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 LATEST = Path("reports/latest")
 INTERRUPTED = 128 + signal.SIGINT
@@ -95,9 +98,11 @@ def up(
     time_scale: Annotated[
         str | None, typer.Option(metavar="N", help="divide the durations of alert rules by N")
     ] = None,
+    runtime: RuntimeName = None,
 ) -> None:
     """Start the stack alone, show how to reach each server, and end it on Ctrl-C. `runlab inject` acts on it."""
-    lab = _lab() if time_scale is None else _lab().scaled(time_scale)
+    lab = _lab(runtime)
+    lab = lab if time_scale is None else lab.scaled(time_scale)
     _terminate_like_ctrl_c()
     described = compose.read(lab.path(lab.stack.compose))
     console, started = Console(highlight=False), False
@@ -163,8 +168,9 @@ def bench_overhead(run: Run = LATEST, as_json: AsJson = False) -> None:
         Console(highlight=False).print(overheads.table(found))
 
 
-def _lab() -> settings.Settings:
-    return settings.load(Path("lab.toml"))
+def _lab(runtime: str | None = None) -> settings.Settings:
+    lab = settings.load(Path("lab.toml"))
+    return lab if runtime is None else lab.on_runtime(runtime)
 
 
 def _terminate_like_ctrl_c() -> None:

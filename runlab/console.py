@@ -20,10 +20,15 @@ from runlab.settings import ConsoleSettings, Family
 from runlab.sqltext import NO_TEXT, Client, Login, RefusedError
 
 CURL = "curl"
+OPERATOR = "operator"
+"""The operator's own host."""
+SANDBOX = "sandbox"
 CLIENTS: Mapping[str, Client] = {"psql": psql, "mariadb": mariadb}
 """The programs that SQL is run by."""
 _SHELL = re.compile(r"[;&|<>`$\r\n]")
 _PLACEHOLDER = re.compile(r"<([a-z_]+)>")
+_WORDS = re.compile(r"<([a-z_]+)\.\.\.>")
+"""A placeholder that stands for several words, for families alone whose `only` bounds the whole command line."""
 _LONGEST = 20_000
 T = TypeVar("T")
 
@@ -142,7 +147,7 @@ class Operator:
         texts = self._guarded(query, lambda: _texts(query, client, allowed.statements, each, blanks))
         self._ensure_there([allowed.service], query)
         login = Login(
-            host=self._stack.host(allowed.service),
+            host=self._stack.inside(allowed.service),
             database=allowed.database,
             role=allowed.role,
             password=self._stack.secret(allowed.password),
@@ -151,21 +156,24 @@ class Operator:
         commands = [client.command(text, login) for text in texts]
         return self._run(allowed, query, commands, as_whom=f"role {allowed.role}")
 
-    def run(self, command: str, *, each: Mapping[str, Found] | None = None) -> Output:
+    def run(self, command: str, *, each: Mapping[str, Found] | None = None, on: str = "") -> Output:
         """Run a command line that holds no shell syntax; `<name>` is filled from `each`, one run for each value.
 
-        A value comes from a server's output and is not trusted: it stays one word, and can't become an option.
+        `on` is the host of the sandbox on which it runs, as if by ssh; without a sandbox there is but one. A value is
+        of a server's output and not trusted: it stays one word, and can't become an option.
         RefusedError: not allowed. SQL is for `sql`.
         """
         words = self._guarded(command, lambda: _words(command))
         family = self._family(words[0], command)
         if family.tool or words[0] in CLIENTS:
             self._refuse(command, f"{words[0]} is run for SQL alone, without options of its own")
+        if family.account == "root" and self._stack.runtime != SANDBOX:
+            self._refuse(command, f"{words[0]} needs the sandbox, this runtime is {self._stack.runtime}")
         runs = self._guarded(
-            command, lambda: [_filled(words, values) for values in ([{}] if each is None else _each(each))]
+            command, lambda: [_filled(words, values, family) for values in ([{}] if each is None else _each(each))]
         )
         complete = [self._reaching(family, argv, command) for argv in runs]
-        return self._run(family, command, [(argv, {}) for argv in complete], as_whom="")
+        return self._run(family, command, [(argv, {}) for argv in complete], as_whom="", on=on)
 
     def _reaching(self, family: Family, argv: Sequence[str], command: str) -> Sequence[str]:
         """The command with curl's own options that lead a service's name to its address; others are as they were."""
@@ -175,7 +183,7 @@ class Operator:
         endpoints = self._guarded(command, lambda: curl.endpoints(argv[1:], family.services))
         self._ensure_there([name for name, _ in endpoints], command)
         for name, port in endpoints:
-            leading += ["--connect-to", f"{name}:{port}:{self._stack.host(name)}:{port}"]
+            leading += ["--connect-to", f"{name}:{port}:{self._stack.inside(name)}:{port}"]
         return [CURL, *leading, *argv[1:]]
 
     def _family(self, name: str, command: str) -> Family:
@@ -197,20 +205,28 @@ class Operator:
         commands: Sequence[tuple[Sequence[str], Mapping[str, str]]],
         *,
         as_whom: str,
+        on: str = "",
     ) -> Output:
-        return Output(tuple(self._run_one(family, printed, *command, as_whom=as_whom) for command in commands))
+        return Output(tuple(self._run_one(family, printed, *command, as_whom=as_whom, on=on) for command in commands))
 
     def _run_one(
-        self, family: Family, printed: str, argv: Sequence[str], environment: Mapping[str, str], *, as_whom: str
+        self,
+        family: Family,
+        printed: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        as_whom: str,
+        on: str,
     ) -> tuple[CommandResult, str]:
         result = self._stack.execute(
-            argv, account=family.account, environment=environment, time_limit_s=self._settings.time_limit_s
+            argv, account=family.account, on=on, environment=environment, time_limit_s=self._settings.time_limit_s
         )
         evidence = self._write(
             printed,
             argv=list(result.argv),
             account=family.account,
-            host="operator",
+            host=on or OPERATOR,
             role=as_whom,
             status=result.status,
             stdout=result.stdout,
@@ -232,7 +248,7 @@ class Operator:
             command,
             argv=[command],
             account=None,
-            host="operator",
+            host=OPERATOR,
             role="",
             status=None,
             stdout="",
@@ -280,7 +296,7 @@ def _words(command: str) -> list[str]:
         raise RefusedError(f"it is longer than {_LONGEST} characters")
     if NO_TEXT.search(command):
         raise RefusedError("it holds characters that are no text")
-    if _SHELL.search(_PLACEHOLDER.sub("", command)):
+    if _SHELL.search(_WORDS.sub("", _PLACEHOLDER.sub("", command))):
         raise RefusedError("it needs a shell")
     try:
         words = shlex.split(command)
@@ -291,15 +307,24 @@ def _words(command: str) -> list[str]:
     return words
 
 
-def _filled(words: Sequence[str], values: Mapping[str, Json]) -> list[str]:
-    """The words with a value in each `<place>`."""
-    unknown = sorted({name for word in words for name in _PLACEHOLDER.findall(word)} - set(values))
-    if unknown:
+def _filled(words: Sequence[str], values: Mapping[str, Json], family: Family) -> list[str]:
+    """The words with a value in each `<place>`, and several in a `<place...>`. RefusedError: `family` forbids it."""
+    places = (_PLACEHOLDER, _WORDS) if family.only else (_PLACEHOLDER,)
+    asked = {name for word in words for place in places for name in place.findall(word)}
+    if unknown := sorted(asked - set(values)):
         raise RefusedError(f"nothing is known for <{'>, <'.join(unknown)}>")
-    argv = [_PLACEHOLDER.sub(lambda place: str(values[place[1]]), word) for word in words]
-    for word, printed in zip(argv, words, strict=True):
+    argv: list[str] = []
+    for printed in words:
+        several = _WORDS.fullmatch(printed) if family.only else None
+        if several:
+            argv += shlex.split(str(values[several[1]]))
+            continue
+        word = _PLACEHOLDER.sub(lambda place: str(values[place[1]]), printed)
         if word.startswith("-") and not printed.startswith("-"):
             raise RefusedError(f"{word} in place of {printed} would be an option")
-        if NO_TEXT.search(word):
-            raise RefusedError(f"a value for {printed} holds characters that are no text")
+        argv.append(word)
+    if any(NO_TEXT.search(word) for word in argv):
+        raise RefusedError("a value holds characters that are no text")
+    if family.only and not any(line.fullmatch(shlex.join(argv)) for line in family.only):
+        raise RefusedError(f"lab.toml allows {argv[0]} in other forms only")
     return argv

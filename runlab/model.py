@@ -6,6 +6,7 @@ runlab/stack/ fulfil, so that each of them can be read, tested and replaced alon
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -275,10 +276,23 @@ class Stack(Protocol):
     """
 
     run_id: str
+    runtime: str
     capabilities: frozenset[str]
 
     def host(self, service: str) -> str:
-        """The address on which `service` listens, e.g. "127.94.3.2". Ports are those of compose.yaml."""
+        """The address at which the runner reaches `service`, e.g. "127.94.3.2". Ports are those of compose.yaml."""
+        ...
+
+    def inside(self, service: str) -> str:
+        """The address at which the stack's own processes, the operator's among them, reach `service`."""
+        ...
+
+    def machine(self, service: str) -> str:
+        """The host of the sandbox on which `service` is, e.g. "zone-a"; "" where there is no sandbox."""
+        ...
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        """A listening socket for the runner at a further host of the stack, e.g. "runner"."""
         ...
 
     def secret(self, name: str) -> str:
@@ -298,10 +312,14 @@ class Stack(Protocol):
         argv: Sequence[str],
         *,
         account: str,
+        on: str = "",
         environment: Mapping[str, str] | None = None,
         time_limit_s: float = 30.0,
     ) -> CommandResult:
-        """Run one command on the operator's host, without a shell; `account` is "operator" or "service"."""
+        """Run one command, without a shell. `account` is "operator", "service", or in a sandbox "root", its own. `on`
+        names one of the sandbox's hosts, "" the operator's own for that account and "control" for others; without a
+        sandbox there is one host only.
+        """
         ...
 
     def hold(
@@ -311,8 +329,13 @@ class Stack(Protocol):
         *,
         stdin: str = "",
         environment: Mapping[str, str] | None = None,
+        account: str = "service",
+        on: str = "",
     ) -> None:
-        """Start a process that the keeper keeps, its standard input open, until `release(name)` or the run's end."""
+        """Start a process that the keeper keeps, its standard input open, until `release(name)` or the run's end.
+
+        `account` and `on` as for `execute`; "" is the host of what has no other.
+        """
         ...
 
     def release(self, name: str) -> None:

@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lab", default="lab.toml", metavar="FILE", help="settings (lab.toml)")
     group.addoption("--runbooks", metavar="PATH", help="a file or folder of runbooks, instead of lab.toml's")
     group.addoption("--time-scale", metavar="N", help="divide the durations of alert rules by N")
+    group.addoption("--runtime", metavar="NAME", help="embedded, sandbox or processes, instead of lab.toml's")
     group.addoption("--drill", action="store_true", help="only a quiet and a fault arm per runbook")
     group.addoption(
         "--keep",
@@ -120,6 +121,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         lab = settings.load(Path(config.getoption("lab")))
         if (time_scale := config.getoption("time_scale")) is not None:
             lab = lab.scaled(time_scale)
+        if (runtime := config.getoption("runtime")) is not None:
+            lab = lab.on_runtime(runtime)
         runbooks = config.getoption("runbooks")
         config.stash[RUN] = Run(
             settings=lab,

@@ -46,6 +46,7 @@ def start_stack(
         rules=scaled_rules(settings.time_scale),
         own_rules=settings.rules,
         needs=needs,
+        runtime=settings.stack.runtime,
         progress=progress,
     )
 

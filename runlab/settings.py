@@ -6,9 +6,9 @@ import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runlab.model import LabError
 
@@ -24,17 +24,25 @@ class Family(_Strict):
 
     A family is called by the name of its program. Several that run SQL by one program, each with a role of its own,
     have names of their own, and the program's is their `tool`. `statements` limits SQL to these kinds; `services`
-    limits URLs to these services of the stack.
+    limits URLs to these services of the stack. `only`: regular expressions, one of which must match the whole command
+    line, each word quoted as a shell needs it. `account` root is that of the sandbox, and has its `only`.
     """
 
     tool: Literal["", "psql", "mariadb"] = ""
-    account: Literal["operator", "service"] = "operator"
+    account: Literal["operator", "service", "root"] = "operator"
+    only: tuple[re.Pattern[str], ...] = ()
     statements: tuple[Literal["select", "explain", "show", "kill", "alter table drop column"], ...] = ()
     services: tuple[str, ...] = ()
     service: str = ""
     database: str = ""
     role: str = ""
     password: str = ""
+
+    @model_validator(mode="after")
+    def _root_is_bound(self) -> Family:
+        if self.account == "root" and not self.only:
+            raise ValueError("what runs as root needs `only`, the command lines that are allowed")
+        return self
 
 
 class ConsoleSettings(_Strict):
@@ -51,15 +59,21 @@ def shipped_compose() -> Path:
     return shipped if shipped.exists() else package.parent / "compose" / "compose.yaml"
 
 
+Runtime = Literal["embedded", "sandbox", "processes"]
+RUNTIMES: tuple[str, ...] = get_args(Runtime)
+
+
 class StackSettings(_Strict):
     """Where the description of the services lies and where runs write, relative to lab.toml.
 
-    Without `compose` it is the platform that comes with the lab. `rules` is a folder of further alert rules.
+    Without `compose` it is the platform that comes with the lab. `rules` is a folder of further alert rules. `runtime`
+    is one of runlab/stack/runtimes.py.
     """
 
     compose: Path = Field(default_factory=shipped_compose)
     rules: Path | None = None
     reports: Path = Path("reports")
+    runtime: Runtime = "embedded"
 
 
 class Settings(_Strict):
@@ -94,6 +108,16 @@ class Settings(_Strict):
         except ValidationError as error:
             why = error.errors()[0]["msg"].lower()
             raise LabError(f"--time-scale {time_scale}: {why}", mend="1 is production scale, 600 a good one") from None
+
+    def on_runtime(self, runtime: str) -> Settings:
+        """These settings with the runtime that the command line gives. Raises LabError when there is none such."""
+        try:
+            stack = StackSettings.model_validate({**dict(self.stack), "runtime": runtime})
+        except ValidationError:
+            raise LabError(
+                f"--runtime {runtime}: there is none such", mend=f"there are {', '.join(RUNTIMES)}"
+            ) from None
+        return self.model_copy(update={"stack": stack})
 
     def check_console(self, services: Collection[str], secrets: Collection[str]) -> None:
         """Raise LabError, with file and line, for a family that names what compose.yaml does not have."""

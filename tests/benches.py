@@ -55,7 +55,13 @@ class World:
         self.happens("reset")
 
     def execute(
-        self, argv: Sequence[str], *, account: str, environment: Mapping[str, str] | None = None, time_limit_s: float
+        self,
+        argv: Sequence[str],
+        *,
+        account: str,
+        on: str,
+        environment: Mapping[str, str] | None = None,
+        time_limit_s: float,
     ) -> CommandResult:
         if argv == ["rm", "crack"]:
             self.cracked = False

@@ -65,7 +65,9 @@ class RecordingStack:
     started: set[str] = field(default_factory=lambda: set(HOSTS))
     asked: list[dict[str, Any]] = field(default_factory=list)
 
-    def host(self, service: str) -> str:
+    runtime = "sandbox"
+
+    def inside(self, service: str) -> str:
         return HOSTS[service]
 
     def log_files(self) -> Mapping[str, Path]:
@@ -75,9 +77,17 @@ class RecordingStack:
         return f"secret of {name}"
 
     def execute(
-        self, argv: Sequence[str], *, account: str, environment: Mapping[str, str] | None = None, time_limit_s: float
+        self,
+        argv: Sequence[str],
+        *,
+        account: str,
+        on: str,
+        environment: Mapping[str, str] | None = None,
+        time_limit_s: float,
     ) -> CommandResult:
-        self.asked.append({"argv": list(argv), "account": account, "environment": environment, "limit": time_limit_s})
+        self.asked.append(
+            {"argv": list(argv), "account": account, "on": on, "environment": environment, "limit": time_limit_s}
+        )
         stdout = self.stdout.pop(0) if len(self.stdout) > 1 else self.stdout[0]
         return CommandResult(tuple(argv), self.status, stdout, "", 0.25)
 

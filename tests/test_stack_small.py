@@ -84,8 +84,8 @@ def test_what_nobody_needs_is_not_started(begin: Begin) -> None:
     stack = begin(NEEDED, needs=["something else"])
     assert set(stack.log_files()) == {"always"}
     wait_until("its word", stack.log_files()["always"].read_text, deadline_s=5)
-    assert _first_left_out(stack).fullmatch(stack.host("sometimes"))
-    assert not _first_left_out(stack).search(stack.host("always"))
+    assert _first_left_out(stack).fullmatch(stack.inside("sometimes"))
+    assert not _first_left_out(stack).search(stack.inside("always"))
     assert "more" in stack.available - stack.capabilities
     needed = begin(NEEDED, needs=["more"])
     assert set(needed.log_files()) == {"always", "sometimes"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ import pytest
 
 from runlab import journal
 from runlab.journal import Journal
-from runlab.model import JsonObject, LabError, Signal
+from runlab.model import JsonObject, Signal
 from verifiers.alerts import AlertWatcher
 from verifiers.webhook import Receiver
 
@@ -33,6 +34,9 @@ class Nowhere:
 
     def host(self, service: str) -> str:
         return f"{self.block}.{ {'runner': 1, 'prometheus': 2, 'alertmanager': 3}[service] }"
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        return socket.create_server((self.host(host), port))
 
 
 @dataclass
@@ -169,18 +173,13 @@ def test_a_crash_of_the_receiver_is_told_until_the_next_window(stack: Nowhere) -
     def crash(_: object) -> None:
         raise RuntimeError("disk full")
 
-    receiver = Receiver(stack.host("runner"), 9099, crash)
+    receiver = Receiver(stack.listen("runner", 9099), crash)
     try:
         with pytest.raises(httpx.HTTPError):
-            httpx.post(receiver.url, json={"alerts": [alert()]}, trust_env=False)
+            httpx.post(f"http://{stack.host('runner')}:9099/alerts", json={"alerts": [alert()]}, trust_env=False)
         assert receiver.failure == "the webhook receiver crashed: RuntimeError: disk full"
         receiver.forget()
         assert receiver.failure == ""
     finally:
         receiver.close()
     assert receiver.failure == "the webhook receiver has ended"
-
-
-def test_a_taken_port_is_one_line(lab: Lab, stack: Nowhere) -> None:
-    with pytest.raises(LabError, match=r"no webhook receiver on 127\.\S+: Address already in use; free the port"):
-        Receiver(stack.host("runner"), 9099, print)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,9 @@ class Stack:
 
     def host(self, service: str) -> str:
         return f"{self.block}.{ {'runner': 1, 'prometheus': 2, 'alertmanager': 3}[service] }"
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        return socket.create_server((self.host(host), port))
 
 
 @pytest.fixture

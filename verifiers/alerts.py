@@ -71,7 +71,7 @@ class AlertWatcher:
         self._evaluations: dict[tuple[str, str], Pulse] = {}
         self._rules: list[AlertRule] = []
         self._prometheus = Prometheus(f"http://{stack.host('prometheus')}:9090", time_limit_s=blind_s)
-        self._receiver = Receiver(stack.host("runner"), webhook_port, self._receive)
+        self._receiver = Receiver(stack.listen("runner", webhook_port), self._receive)
         self._loop = Loop("alerts", self._look, _POLL_S)
 
     # ------------------------------------------------------------------------------------------------ a Watcher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-from runlab.model import LabError
 
 _LARGEST_BODY = 4 * 1024 * 1024
 
@@ -35,22 +34,13 @@ class Notification:
 
 
 class Receiver:
-    """Listens on http://host:port/alerts and hands each alert to `deliver`, on the thread of its connection.
+    """Serves http://…/alerts on a listening socket and hands each alert to `deliver`, on its connection's thread."""
 
-    Raises LabError when the port can't be had.
-    """
-
-    def __init__(self, host: str, port: int, deliver: Callable[[Notification], None]) -> None:
+    def __init__(self, listener: socket.socket, deliver: Callable[[Notification], None]) -> None:
         class Handler(_Handler):
             hand_over = staticmethod(deliver)
 
-        try:
-            self._server = _Server((host, port), Handler)
-        except OSError as error:
-            raise LabError(
-                f"no webhook receiver on {host}:{port}: {error.strerror}", mend="free the port or take another"
-            ) from None
-        self.url = f"http://{host}:{port}/alerts"
+        self._server = _Server(listener, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="webhook", daemon=True)
         self._thread.start()
 
@@ -71,6 +61,11 @@ class Receiver:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    def __init__(self, listener: socket.socket, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(listener.getsockname(), handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+
     # server_close would wait for connections that Alertmanager keeps alive
     block_on_close = False
     crash = ""

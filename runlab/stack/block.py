@@ -16,6 +16,7 @@ from runlab.model import LabError
 # 127.0.0.0/16 holds localhost and Debian's 127.0.1.1; 127.0.0.53 and the like are resolvers.
 _BLOCKS = [f"127.{x}.{y}" for x, y in product(range(16, 240), range(1, 255))]
 _TRIES = 40
+_BACKLOG = 128
 
 
 def take(run_id: str, hosts: Mapping[str, Sequence[int]]) -> tuple[socket.socket, dict[str, str]]:
@@ -44,6 +45,15 @@ def take(run_id: str, hosts: Mapping[str, Sequence[int]]) -> tuple[socket.socket
         f"no free loopback block in {_TRIES} tries: {obstacle}",
         mend="stop what listens there; a server on 0.0.0.0 occupies its port in every block",
     )
+
+
+def listen(addresses: Mapping[str, str], hosts: Mapping[str, Sequence[int]]) -> dict[str, socket.socket]:
+    """Listen on each port of each host, by "host:port". OSError when somebody else does by now."""
+    return {
+        f"{name}:{port}": socket.create_server((addresses[name], port), backlog=_BACKLOG)
+        for name, ports in hosts.items()
+        for port in ports
+    }
 
 
 def _free(address: str, port: int) -> bool:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TypedDict
 
 from runlab.stack.plan import Account
@@ -17,6 +17,14 @@ from runlab.stack.plan import Account
 OUTPUT_LIMIT = 16 * 1024 * 1024
 _NOT_FOUND = 127
 _LAST_WORDS_S = 0.5
+
+
+Enter = Callable[[str], list[str]]
+"""(folder) -> the command under which a process is on its machine, in that folder; [] where there is but one."""
+
+
+def _stay(_folder: str) -> list[str]:
+    return []
 
 
 class Outcome(TypedDict):
@@ -63,9 +71,11 @@ class Children:
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
         nice: int = 0,
+        enter: Enter = _stay,
     ) -> Child:
         """Start `argv` in a session of its own, with `account`'s rights and environment and nothing else.
 
+        `enter` gives the command that enters the machine on which it is to run, from the folder to work in.
         FileNotFoundError when the program is on no PATH of that environment.
         """
         complete = {**account["environment"], **(environment or {})}
@@ -73,11 +83,12 @@ class Children:
         if program is None:
             raise FileNotFoundError(argv[0])
         niceness = ["nice", "-n", str(nice)] if nice else []
+        folder = cwd or account["cwd"]
         with self._lock:
             process = subprocess.Popen(
-                [*niceness, *account["prefix"], program, *argv[1:]],
+                [*niceness, *enter(folder), *account["prefix"], program, *argv[1:]],
                 env=complete,
-                cwd=cwd or account["cwd"],
+                cwd=folder,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -95,11 +106,12 @@ class Children:
         environment: Mapping[str, str] | None = None,
         cwd: str = "",
         time_limit_s: float = 30.0,
+        enter: Enter = _stay,
     ) -> Outcome:
         """Run a command to its end, or kill its whole process group at `time_limit_s`; each output up to 16 MiB."""
         started = time.monotonic()
         try:
-            child = self.spawn(argv, account, environment=environment, cwd=cwd)
+            child = self.spawn(argv, account, environment=environment, cwd=cwd, enter=enter)
         except FileNotFoundError:
             return Outcome(status=_NOT_FOUND, stdout="", stderr=f"{argv[0]}: command not found\n", seconds=0.0)
         outputs = [_Drain(stream) for stream in (child.process.stdout, child.process.stderr) if stream]
@@ -109,6 +121,11 @@ class Children:
         seconds = time.monotonic() - started
         stdout, stderr = (output.text() for output in outputs)
         return Outcome(status=child.status if in_time else None, stdout=stdout, stderr=stderr, seconds=seconds)
+
+    def adopt(self, child: Child) -> None:
+        """Reap `child` with the others, though it was started elsewhere."""
+        with self._lock:
+            self._alive[child.pid] = child
 
     def reap(self) -> None:
         """Take the status of every child that has ended, ours or adopted."""

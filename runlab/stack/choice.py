@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runlab.stack.compose import Compose, Service
 from runlab.stack.control import StackError
@@ -36,21 +36,37 @@ class Choice:
     missing: Mapping[str, str]
 
 
-def choose(compose: Compose, named: Collection[str] | None, needs: Collection[str] | None, find: Find) -> Choice:
+@dataclass(frozen=True)
+class Runtime:
+    """What the runtime itself has, and why it lacks what others have."""
+
+    capabilities: frozenset[str] = frozenset()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def choose(
+    compose: Compose,
+    named: Collection[str] | None,
+    needs: Collection[str] | None,
+    find: Find,
+    runtime: Runtime = Runtime(),
+) -> Choice:
     """Choose the services `named` and what they require; without names, those that `needs` asks for, None for all.
 
+    What the `runtime` has counts as had, and what it lacks is missing, with the services that need it.
     StackError for a service that is named, or requires nothing optional, and whose programs are not installed;
     LabError for a name that the file does not have.
     """
-    absent = _absent(compose, find)
+    absent = _absent(compose, find, runtime)
     wanted = compose.with_dependencies(named if named is not None else _needed(compose, needs))
     if lost := [name for name in named or () if name in absent]:
         raise absent[lost[0]]
     here = [name for name in compose.services if name not in absent]
     root = {_ROOT_ONLY} if os.geteuid() == 0 else set()
-    available = _capabilities(compose, here) | root
+    besides = root | runtime.capabilities
+    available = _capabilities(compose, here) | besides
     chosen = tuple(name for name in wanted if name not in absent)
-    missing = {
+    missing = dict(runtime.missing) | {
         capability: str(absent[name])
         for name in absent
         for capability in compose.services[name].lab.capabilities
@@ -58,7 +74,7 @@ def choose(compose: Compose, named: Collection[str] | None, needs: Collection[st
     }
     return Choice(
         services=chosen,
-        capabilities=_capabilities(compose, chosen) | root,
+        capabilities=_capabilities(compose, chosen) | besides,
         available=available,
         missing=missing if root else {**missing, _ROOT_ONLY: _NOT_ROOT},
     )
@@ -78,11 +94,16 @@ def _needed(compose: Compose, needs: Collection[str] | None) -> list[str]:
     ]
 
 
-def _absent(compose: Compose, find: Find) -> dict[str, StackError]:
-    """Services that cannot start here, though the others can: those without their programs, then what requires them."""
+def _absent(compose: Compose, find: Find, runtime: Runtime) -> dict[str, StackError]:
+    """Services that cannot start here, though the others can: those without their programs or for which the runtime
+    lacks something, then what requires them.
+    """
     found: dict[str, StackError] = {}
     for name, service in compose.services.items():
-        if (service.profiles or service.lab.fronts) and (error := _lack(name, service, find)):
+        if lacks := [need for need in service.lab.needs if need not in runtime.capabilities]:
+            why = runtime.missing.get(lacks[0], "which this runtime does not have")
+            found[name] = StackError(f"service {name} needs {lacks[0]}: {why}")
+        elif (service.profiles or service.lab.fronts) and (error := _lack(name, service, find)):
             found[name] = error
     while more := {
         name: found[other]

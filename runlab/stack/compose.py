@@ -7,17 +7,21 @@ under `x-lab`: see `ServiceLab` and `StackLab`.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from runlab.model import LabError
 from runlab.stack.document import load
 
 Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
+
+CONTROL = "control"
+"""The machine of a service that names none."""
 
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|h|m|s)")
@@ -42,6 +46,10 @@ def _scalar_text(value: object) -> str:
 def _long_form(value: object) -> object:
     """The short form `[a, b]` means service_started, as in the specification."""
     return {name: {"condition": "service_started"} for name in value} if isinstance(value, list) else value
+
+
+def _subnet(value: str) -> str:
+    return str(ipaddress.IPv4Network(value))
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -89,6 +97,9 @@ class ServiceLab(_Model):
     `fronts`: further host names, each with the service that is reached through this one at it. Such a host has an
     address of its own, where this service listens on the ports of the service behind; while this one is left out, the
     host is the service behind itself.
+
+    `machine`: where it is in a sandbox, one of `x-lab.network` of the file; `address`: a fixed one there. `needs`: what
+    the runtime must have, so that it can start at all.
     """
 
     capabilities: list[str] = []
@@ -99,6 +110,9 @@ class ServiceLab(_Model):
     version: Argv | None = None
     once: bool = False
     nice: int = 0
+    machine: str = CONTROL
+    address: str = ""
+    needs: list[str] = []
 
 
 class Config(_Model):
@@ -167,16 +181,30 @@ class Service(_Model):
         return [name for name, dependency in self.depends_on.items() if dependency.required]
 
 
+class Machine(_Model):
+    """A host of the sandbox; `resolver`: the service that its resolv.conf names, if that starts."""
+
+    subnet: Annotated[str, AfterValidator(_subnet)]
+    resolver: str = ""
+
+
 class StackLab(_Model):
     """`x-lab` of the whole file. Paths are relative to it.
 
     `hosts`: further addresses of the stack's network and the ports that must be free there. `rules`: the folder of
     alert rules, found at ${CONFIG_rules}. `release`: a Python package, copied for each run and put on PYTHONPATH.
+
+    `network`: the machines of a sandbox, behind one router. `names`: what name servers call a service or a host that
+    one fronts; ${NAME_host} is that name where the machines' resolvers start, and the host's address elsewhere.
+    `reserve`: a name server that people may turn to.
     """
 
     hosts: dict[str, list[int]] = {}
     rules: str = ""
     release: str = ""
+    network: dict[str, Machine] = {CONTROL: Machine(subnet="10.20.0.0/24"), "operator": Machine(subnet="10.20.5.0/24")}
+    names: dict[str, str] = {}
+    reserve: str = ""
 
 
 class Compose(_Model):
@@ -264,6 +292,28 @@ def _undeclared(compose: Compose) -> Iterator[tuple[tuple[str, ...], str]]:
         if behind == name:
             yield loc, f"service {name} fronts itself"
         taken.add(host)
+    yield from _undeclared_in_network(compose, taken)
+
+
+def _undeclared_in_network(compose: Compose, hosts: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, service in compose.services.items():
+        if service.lab.machine not in compose.lab.network:
+            yield (
+                ("services", name, "x-lab", "machine"),
+                f"service {name}: x-lab.network has no machine {service.lab.machine}",
+            )
+    for machine in (CONTROL, "operator"):
+        if machine not in compose.lab.network:
+            yield ("x-lab", "network"), f"there is no machine {machine}, which every stack has"
+    for machine, it in compose.lab.network.items():
+        if it.resolver and it.resolver not in compose.services:
+            loc = ("x-lab", "network", machine, "resolver")
+            yield loc, f"machine {machine}: the resolver {it.resolver} is not declared"
+    for name, host in compose.lab.names.items():
+        if host not in hosts:
+            yield ("x-lab", "names", name), f"{name} is the name of {host}, which is not declared"
+    if compose.lab.reserve and compose.lab.reserve not in compose.services:
+        yield ("x-lab", "reserve"), f"the name server in reserve, {compose.lab.reserve}, is not declared"
 
 
 def _reachable(compose: Compose, name: str) -> set[str]:

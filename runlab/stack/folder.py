@@ -50,6 +50,11 @@ def control_socket(folder: Path) -> Path:
     return folder / "control"
 
 
+def listeners_socket(folder: Path) -> Path:
+    """Where the sandbox's network gives listening sockets to who asks."""
+    return folder / "listeners"
+
+
 def mark(folder: Path) -> tuple[str, str]:
     """The name and value of a variable that every process of this run carries in its environment."""
     return "RUNLAB_FOLDER", str(folder)

@@ -15,21 +15,17 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from runlab.model import LabError
-from runlab.stack import block, ending, folder
+from runlab.stack import block, ending, folder, namespaces
 from runlab.stack.plan import Plan, Reservation
 
 _REAPED_WITHIN_S = 1.0
-_NAMESPACE = ["unshare", "--pid", "--ipc", "--fork", "--kill-child"]
-_USER_NAMESPACE = ["--user", "--map-current-user"]
-# in a chroot unshare can't make everything private, since / is no mount there; /proc alone is enough
-_MOUNT_PROC = 'mount --make-rprivate /proc && mount -t proc proc /proc && exec "$@"'
-_OWN_PROC = ["--mount", "--propagation", "unchanged", "--", "sh", "-c", _MOUNT_PROC, "sh"]
 
 
 def main() -> int:
@@ -41,6 +37,7 @@ def main() -> int:
         runner = os.pidfd_open(reservation["runner"])
         folder.end_dead_runs(reservation["parent"])
         lock, hosts = block.take(reservation["run_id"], reservation["hosts"])
+        listeners = block.listen(hosts, reservation["hosts"]) if reservation["sandbox"] else {}
         place, _ = folder.create(reservation["run_id"], reservation["parent"])
     except (LabError, OSError) as error:
         message, mend = (error.message, error.mend) if isinstance(error, LabError) else (str(error), "")
@@ -48,13 +45,22 @@ def main() -> int:
         return 0
     with lock:
         try:
-            _guard(place, hosts, runner, reservation["namespaces"])
+            _guard(place, hosts, runner, _command(reservation), listeners)
         finally:
             folder.remove(place)
     return 0
 
 
-def _guard(place: Path, hosts: dict[str, str], runner: int, namespaces: bool) -> None:
+def _command(reservation: Reservation) -> list[str]:
+    """What the keeper is started by, so that it has the namespaces that it is to have."""
+    if reservation["sandbox"]:
+        return namespaces.sandbox_command()[0]
+    return (namespaces.process_command() or []) if reservation["namespaces"] else []
+
+
+def _guard(
+    place: Path, hosts: dict[str, str], runner: int, enter: list[str], listeners: dict[str, socket.socket]
+) -> None:
     wake = _wake_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _say(folder=str(place), hosts=hosts)
@@ -62,10 +68,13 @@ def _guard(place: Path, hosts: dict[str, str], runner: int, namespaces: bool) ->
     if line is None:
         return
     plan: Plan = json.loads(line)
-    enter = _enter_namespace() if namespaces else None
-    plan["namespace"] = enter is not None
+    plan["namespace"] = namespaces.has_pid_namespace(enter)
+    if plan["network"]:
+        plan["network"]["listeners"] = {endpoint: it.fileno() for endpoint, it in listeners.items()}
     ending.adopt_orphans()
-    keeper = _start_keeper(enter or [], plan, runner)
+    keeper = _start_keeper(enter, plan, runner, [it.fileno() for it in listeners.values()])
+    for listener in listeners.values():
+        listener.close()
     try:
         if it := ending.identify(keeper.pid):
             folder.record(place, it)
@@ -83,10 +92,11 @@ def _guard(place: Path, hosts: dict[str, str], runner: int, namespaces: bool) ->
         ending.remove_segments(ended)
 
 
-def _start_keeper(enter: list[str], plan: Plan, runner: int) -> subprocess.Popen[bytes]:
+def _start_keeper(enter: list[str], plan: Plan, runner: int, passed: list[int]) -> subprocess.Popen[bytes]:
     me = os.pidfd_open(os.getpid())
     python = [sys.executable, "-S", "-P", "-m", "runlab.stack.keeper", plan["run_id"], str(me), str(runner)]
-    return subprocess.Popen([*enter, *python], stdin=subprocess.PIPE, pass_fds=(me, runner), start_new_session=True)
+    keep = (me, runner, *passed)
+    return subprocess.Popen([*enter, *python], stdin=subprocess.PIPE, pass_fds=keep, start_new_session=True)
 
 
 def _watch(keeper: subprocess.Popen[bytes], runner: int, wake: int) -> None:
@@ -112,23 +122,6 @@ def _line(runner: int, wake: int) -> bytes | None:
             return None
         line += piece
     return line
-
-
-def _enter_namespace() -> list[str] | None:
-    """The command that makes a PID and an IPC namespace with a /proc of its own; None where none is to be had.
-
-    Without its own /proc a process does not find itself there, and Locust, for one, does not start.
-    """
-    user = [] if os.geteuid() == 0 else _USER_NAMESPACE
-    for proc in (["--mount-proc", "--"], _OWN_PROC):
-        command = [*_NAMESPACE, *user, *proc]
-        try:
-            probe = subprocess.run([*command, "true"], check=False, capture_output=True, timeout=5)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if probe.returncode == 0:
-            return command
-    return None
 
 
 def _wake_on(*numbers: signal.Signals) -> int:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from runlab.model import LabError
-from runlab.stack import control, ending, folder, memory
+from runlab.stack import control, ending, entering, folder, memory
 from runlab.stack.children import Children, Outcome
-from runlab.stack.plan import Plan
+from runlab.stack.entering import CONTROL, OPERATOR, Network
+from runlab.stack.plan import Account, Plan
 from runlab.stack.services import Held, Service, in_order
 
 _GUARD_ACTS_WITHIN_S = 1.0
@@ -31,14 +32,21 @@ _MEASURE_S = 10.0
 class Keeper:
     """What can be asked of the keeper; each public method is an operation of the control socket."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, network: Network) -> None:
+        self._plan, self._network = plan, network
         self.children = Children()
         self._folder = Path(plan["folder"])
         self._held: dict[str, Held] = {}
         self._holding = threading.Lock()
         self._services = {
-            name: Service(name, service, plan["accounts"]["service"], self.children, self._record)
+            name: Service(
+                name,
+                service,
+                plan["accounts"]["service"],
+                self.children,
+                self._record,
+                network.enter(service["machine"]),
+            )
             for name, service in plan["services"].items()
         }
         self._versions_known = threading.Event()
@@ -50,6 +58,8 @@ class Keeper:
         return {
             "run_id": self._plan["run_id"],
             "hosts": self._plan["hosts"],
+            "inside": self._network.addresses or self._plan["hosts"],
+            "machines": self._network.places,
             "secrets": self._plan["secrets"],
             "ports": self._plan["ports"],
             "capabilities": self._plan["capabilities"],
@@ -64,19 +74,25 @@ class Keeper:
         self._versions_known.wait()
         return {name: it.version for name, it in self._services.items()}
 
-    def execute(self, argv: list[str], account: str, environment: dict[str, str], time_limit_s: float) -> Outcome:
+    def execute(
+        self, argv: list[str], account: str, environment: dict[str, str], time_limit_s: float, on: str
+    ) -> Outcome:
         return self.children.run(
-            argv, self._plan["accounts"][account], environment=environment, time_limit_s=time_limit_s
+            argv,
+            self._account(account),
+            environment=environment,
+            time_limit_s=time_limit_s,
+            enter=self._network.enter(on or (OPERATOR if account == OPERATOR else CONTROL)),
         )
 
-    def hold(self, name: str, argv: list[str], stdin: str, environment: dict[str, str]) -> None:
+    def hold(self, name: str, argv: list[str], stdin: str, environment: dict[str, str], account: str, on: str) -> None:
         log = Path(self._plan["logs"], f"hold-{name.replace('/', '_')}.log")
-        account = self._plan["accounts"]["service"]
+        rights, enter = self._account(account), self._network.enter(on or CONTROL)
         with self._holding:
             if name in self._held and self._held[name].alive:
                 raise LabError(f"{name} is held already", mend="release it first")
             try:
-                held = Held.start(argv, stdin, account, self.children, environment=environment, log=log)
+                held = Held.start(argv, stdin, rights, self.children, environment=environment, log=log, enter=enter)
             except FileNotFoundError:
                 raise LabError(f"cannot hold {name}: {argv[0]}: command not found") from None
             self._held[name] = held
@@ -105,7 +121,10 @@ class Keeper:
     def resident(self) -> dict[str, int]:
         """Memory of each running service, in bytes: what its processes hold, shared pages divided among their users."""
         trees = {name: memory.pids_of(it.pid) for name, it in self._services.items() if it.pid}
-        return memory.resident(trees, lambda argv: self.execute(argv, "service", {}, _MEASURE_S)["stdout"])
+        return memory.resident(trees, lambda argv: self._measured(argv)["stdout"])
+
+    def _measured(self, argv: list[str]) -> Outcome:
+        return self.children.run(argv, self._account("service"), time_limit_s=_MEASURE_S)
 
     def end(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -137,6 +156,11 @@ class Keeper:
             ending.remove_segments(ended)
         folder.remove(self._folder)
 
+    def _account(self, name: str) -> Account:
+        if name not in (accounts := self._plan["accounts"]):
+            raise LabError(f"there is no account {name} here", mend=f"there are {', '.join(accounts)}")
+        return accounts[name]
+
     def _service(self, name: str) -> Service:
         if name not in self._services:
             raise LabError(f"no such service here: {name}", mend=f"there are {', '.join(self._services)}")
@@ -161,7 +185,13 @@ def main(guard: int, runner: int) -> None:
         return
     if not plan["namespace"]:
         ending.adopt_orphans()
-    keeper = Keeper(plan)
+    try:
+        network = entering.start(plan)
+    except LabError as error:
+        print(json.dumps({"error": error.message, "mend": error.mend}), flush=True)
+        return
+    keeper = Keeper(plan, network)
+    network.watched_by(keeper.children)
     names = "status describe versions execute hold release signal restart reset resident end"
     operations = {name: getattr(keeper, name) for name in names.split()}
     server = control.listen(folder.control_socket(Path(plan["folder"])))

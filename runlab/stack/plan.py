@@ -9,13 +9,16 @@ from typing import TypedDict
 
 
 class Reservation(TypedDict):
-    """What the guard needs before a plan can be made. `hosts`: the ports that must be free on each."""
+    """What the guard needs before a plan can be made. `hosts`: the ports that must be free on each; for a sandbox they
+    are listened on, and what connects there is led to the service inside.
+    """
 
     run_id: str
     runner: int
     parent: str
     hosts: dict[str, list[int]]
     namespaces: bool
+    sandbox: bool
 
 
 class Health(TypedDict):
@@ -36,6 +39,7 @@ class ServicePlan(TypedDict):
     log: str
     nice: int
     once: bool
+    machine: str
     stop_signal: int
     depends: list[str]
     health: Health | None
@@ -55,8 +59,33 @@ class Account(TypedDict):
     cwd: str
 
 
+class MachinePlan(TypedDict):
+    """A host of a sandbox. `addresses`: those of the services on it; `nameserver`: an address, or ""."""
+
+    subnet: str
+    addresses: list[str]
+    nameserver: str
+
+
+class NetworkPlan(TypedDict):
+    """A sandbox's network. `addresses` and `places`: of each service and further host its address and its machine.
+
+    `reserve`: the address of the name server kept in reserve, or "". `operator_home`: what the operator may write to.
+    `listeners`: "host:port" -> descriptor, outside, of a listening socket (the guard fills it).
+    """
+
+    machines: dict[str, MachinePlan]
+    addresses: dict[str, str]
+    places: dict[str, str]
+    reserve: str
+    operator_home: str
+    listeners: dict[str, int]
+
+
 class Plan(TypedDict):
     """A whole stack. `namespace`: whether the keeper is the first process of a PID namespace (the guard fills it).
+
+    `hosts`: addresses as the runner reaches them. `network`: in a sandbox.
 
     `ports`: those on which the services, and what fronts them, listen. `capabilities` are of the services that start,
     `available` also of those that nobody needed, and `missing` says why what else is declared cannot be had here.
@@ -67,6 +96,7 @@ class Plan(TypedDict):
     logs: str
     namespace: bool
     hosts: dict[str, str]
+    network: NetworkPlan | None
     ports: dict[str, list[int]]
     secrets: dict[str, str]
     capabilities: list[str]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from runlab.model import LabError
 from runlab.setup.programs import system_path
+from runlab.stack import addressing, programs
 from runlab.stack import folder as folders
-from runlab.stack import programs
 from runlab.stack.choice import Choice
 from runlab.stack.compose import Compose, Service, read
 from runlab.stack.plan import Account, Health, Plan, ServicePlan
@@ -33,6 +33,7 @@ def make(
     folder: Path,
     logs: Path,
     hosts: Mapping[str, str],
+    sandbox: bool,
     rules: Rules,
     own_rules: Path | None,
     variables: Mapping[str, str],
@@ -45,9 +46,13 @@ def make(
     draft = read(file)
     passwords = {secret.environment: secrets.token_urlsafe(24) for secret in draft.secrets.values()}
     config = folder / "config"
-    known = _variables(draft, folder) | _addresses(hosts) | _left_out(draft, choice, hosts) | passwords
+    network = addressing.network(draft, choice.services, folder) if sandbox else None
+    within = reached(draft, choice.services, network["addresses"]) if network else hosts
+    known = _variables(draft, folder) | _left_out(draft, choice, within) | passwords
+    known |= _prefixed("HOST", within)
+    known |= _prefixed("NAME", addressing.names(draft, choice.services, within, resolved=sandbox))
     compose = read(file, known | {"RUN_ID": run_id, **variables})
-    accounts = _accounts(folder, operator_uid)
+    accounts = _accounts(folder, operator_uid, sandbox=sandbox)
     config.mkdir(mode=0o700)
     for name, entry in compose.configs.items():
         (config / name).write_text(entry.content, encoding="utf-8")
@@ -65,6 +70,7 @@ def make(
         logs=str(logs),
         namespace=False,
         hosts=dict(hosts),
+        network=network,
         ports={host: ports for host, ports in listening(compose, choice.services).items() if ports},
         secrets=passwords,
         capabilities=sorted(choice.capabilities),
@@ -97,8 +103,8 @@ def variable(name: str) -> str:
     return name.replace("-", "_").replace(".", "_")
 
 
-def _addresses(hosts: Mapping[str, str]) -> dict[str, str]:
-    return {f"HOST_{variable(name)}": address for name, address in hosts.items()}
+def _prefixed(kind: str, values: Mapping[str, str]) -> dict[str, str]:
+    return {f"{kind}_{variable(name)}": value for name, value in values.items()}
 
 
 def _left_out(draft: Compose, choice: Choice, hosts: Mapping[str, str]) -> dict[str, str]:
@@ -119,17 +125,21 @@ def _secret(folder: Path, service: str, source: str) -> Path:
     return folder / "services" / service / "home" / source
 
 
-def _accounts(folder: Path, operator_uid: int) -> dict[str, Account]:
-    """As root the services' and the operator's accounts differ from ours and from each other; else all are ours."""
+def _accounts(folder: Path, operator_uid: int, *, sandbox: bool) -> dict[str, Account]:
+    """As root the services' and the operator's accounts differ from ours and from each other; else all are ours.
+
+    A sandbox has its own root besides. Nobody else there has a capability.
+    """
     marked = dict([folders.mark(folder)])
     root = os.geteuid() == 0
 
-    def account(uid: int, home: Path, path: str) -> Account:
-        home.mkdir(mode=0o700, parents=True)
+    def account(uid: int, home: Path, path: str, *, powerful: bool = False) -> Account:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         ids = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if root else []
+        none = ["--ambient-caps=-all", "--inh-caps=-all", "--bounding-set=-all"] if sandbox and not root else []
         return Account(
             uid=uid if root else os.geteuid(),
-            prefix=["setpriv", *ids, "--no-new-privs", "--"],
+            prefix=["setpriv", *ids, *none, "--no-new-privs", "--"] if not powerful else [],
             environment={
                 "PATH": path,
                 "LANG": "C.UTF-8",
@@ -141,10 +151,11 @@ def _accounts(folder: Path, operator_uid: int) -> dict[str, Account]:
         )
 
     (folder / "services").mkdir(mode=0o700)
-    return {
+    accounts = {
         "service": account(SERVICE_UID, folder / "services" / ".home", programs.service_path()),
         "operator": account(operator_uid, folder / "operator", system_path()),
     }
+    return accounts | ({"root": account(0, folder / "operator", system_path(), powerful=True)} if sandbox else {})
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,7 @@ def _service(name: str, site: _Site) -> ServicePlan:
         log=str(site.logs / f"{name}.log"),
         nice=service.lab.nice,
         once=service.lab.once or _awaited(name, site.compose),
+        machine=service.lab.machine,
         stop_signal=_signal(name, service),
         depends=[other for other in service.depends_on if other in site.chosen],
         health=_health(service, resolved),

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from runlab.stack import compose, control, folder, planning, programs
 from runlab.stack.choice import choose
 from runlab.stack.control import StackError
 from runlab.stack.plan import Plan, Reservation
+from runlab.stack.runtimes import EMBEDDED, PROCESSES, SANDBOX, pick
 from runlab.stack.scraping import wait_for_scrapes
 from runlab.waiting import DeadlineError, Progress, Silent, wait_until
 
@@ -31,6 +33,7 @@ _START_S = 90.0
 _RESTART_S = 60.0
 _END_S = 10.0
 _ANSWER_S = 10.0
+_ANSWER_BYTES = 4096
 
 
 class ProcessStack:
@@ -42,14 +45,13 @@ class ProcessStack:
     Prometheus had scraped them, too. `reset_at`: when this object's last `reset` was over (time.monotonic).
     """
 
-    runtime = "processes"
-
     def __init__(self, socket: Path, *, guard: _Guard | None = None) -> None:
         """Join the stack whose keeper listens at `socket`. StackError when none does."""
         self.control = socket
         self._guard = guard
         self._about: JsonObject = control.call(socket, "describe")
         self.run_id: str = self._about["run_id"]
+        self.runtime = SANDBOX if self._about["machines"] else PROCESSES
         self.capabilities = frozenset(self._about["capabilities"])
         self.available = frozenset(self._about["available"])
         self.missing: Mapping[str, str] = self._about["missing"]
@@ -59,6 +61,30 @@ class ProcessStack:
     def host(self, service: str) -> str:
         """The address of a service of compose.yaml, or of one of its further hosts and fronts, e.g. "runner"."""
         return str(self._look_up("hosts", service))
+
+    def inside(self, service: str) -> str:
+        """The address at which the stack's own processes reach it; outside a sandbox the same as `host`."""
+        return str(self._look_up("inside", service))
+
+    def machine(self, service: str) -> str:
+        """The sandbox's machine on which it is, e.g. "zone-a"; "" where there is no sandbox."""
+        return str(self._look_up("machines", service)) if self.runtime == SANDBOX else ""
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        """A listening TCP socket for this process, at a host and port inside the stack. LabError when it is taken."""
+        if self.runtime != SANDBOX:
+            try:
+                return socket.create_server((self.host(host), port))
+            except OSError as error:
+                raise _taken(host, port, str(error.strerror)) from None
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.settimeout(_ANSWER_S)
+            asker.connect(str(folder.listeners_socket(self.control.parent)))
+            asker.send(json.dumps({"host": host, "port": port}).encode())
+            answer, descriptors, _, _ = socket.recv_fds(asker, _ANSWER_BYTES, 1)
+        if not descriptors:
+            raise _taken(host, port, json.loads(answer)["error"])
+        return socket.socket(fileno=descriptors[0])
 
     def secret(self, name: str) -> str:
         """A password made for this run, by its variable's name."""
@@ -78,21 +104,23 @@ class ProcessStack:
         argv: Sequence[str],
         *,
         account: str,
+        on: str = "",
         environment: Mapping[str, str] | None = None,
         time_limit_s: float = 30.0,
     ) -> CommandResult:
         """Run a command where the services run; its whole process group ends with it, at `time_limit_s` at the latest.
 
-        `account` is "operator" or "service"; its environment is made from nothing, plus `environment`. Status 127
-        when there is no such program. Of each output 16 MiB are kept; a last line says how much was cut.
+        `account` is "operator" or "service", or in a sandbox "root", which is root of the sandbox alone; its
+        environment is made from nothing, plus `environment`. `on` is the machine, in a sandbox: "" is the operator's
+        for that account, and "control" for others. Status 127 when there is no such program. Of each output 16 MiB are
+        kept; a last line says how much was cut.
         """
-        if account not in {"operator", "service"}:
-            raise LabError(f"no such account: {account}", mend="write operator or service")
         outcome = control.call(
             self.control,
             "execute",
             argv=list(argv),
             account=account,
+            on=on,
             environment=dict(environment or {}),
             time_limit_s=time_limit_s,
             timeout_s=time_limit_s + _ANSWER_S,
@@ -100,10 +128,26 @@ class ProcessStack:
         return CommandResult(argv=tuple(argv), **outcome)
 
     def hold(
-        self, name: str, argv: Sequence[str], *, stdin: str = "", environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+        account: str = "service",
+        on: str = "",
     ) -> None:
-        """Start a process as the services' account and keep it, its standard input open after `stdin`."""
-        control.call(self.control, "hold", name=name, argv=list(argv), stdin=stdin, environment=dict(environment or {}))
+        """Start a process and keep it, its standard input open after `stdin`; `account` and `on` as for `execute`."""
+        control.call(
+            self.control,
+            "hold",
+            name=name,
+            argv=list(argv),
+            stdin=stdin,
+            environment=dict(environment or {}),
+            account=account,
+            on=on,
+        )
 
     def release(self, name: str) -> None:
         """End what `hold(name, …)` started, at once; nothing happens when there is none."""
@@ -187,6 +231,7 @@ def start(
     services: Collection[str] | None = None,
     progress: Progress | None = None,
     variables: Mapping[str, str] | None = None,
+    runtime: str = EMBEDDED,
     namespaces: bool = True,
     operator_uid: int = planning.OPERATOR_UID,
 ) -> ProcessStack:
@@ -196,20 +241,21 @@ def start(
     Returns once every health check has passed and Prometheus, if it is among them, has scraped every target. Logs go
     to `reports`/logs, `reports` being the run's own folder. `rules` is applied to each file of alert rules, those in
     the folder `own_rules` included.
-    `time_scale` is ${TIME_SCALE} in the file; `variables` are further ones. `namespaces=False` does without even where
-    they can be had. Raises LabError, one line, with nothing left running.
+    `time_scale` is ${TIME_SCALE} in the file; `variables` are further ones. `runtime`: see runlab/stack/runtimes.py.
+    `namespaces=False` does without any. Raises LabError, one line, with nothing left running.
     """
     began = time.monotonic()
     show = progress or Silent()
     draft = compose.read(compose_file)
-    choice = choose(draft, services, needs, programs.find)
+    kind, has = pick(runtime, namespaces=namespaces)
+    choice = choose(draft, services, needs, programs.find, has)
     ports = planning.listening(draft, choice.services) | draft.lab.hosts
     logs = (reports / "logs").resolve()
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabError(f"cannot be written: {error.strerror}", where=str(reports)) from None
-    guard = _Guard(run_id, ports, logs, namespaces=namespaces)
+    guard = _Guard(run_id, ports, logs, namespaces=namespaces, sandbox=kind == SANDBOX)
     try:
         plan = planning.make(
             compose_file,
@@ -218,6 +264,7 @@ def start(
             folder=guard.folder,
             logs=logs,
             hosts=planning.reached(draft, choice.services, guard.hosts),
+            sandbox=kind == SANDBOX,
             rules=rules,
             own_rules=own_rules,
             variables={"TIME_SCALE": f"{time_scale:g}", **(variables or {})},
@@ -229,7 +276,7 @@ def start(
         stack = ProcessStack(socket, guard=guard)
         stack.ready_s = round(time.monotonic() - began, 3)
         if "prometheus" in choice.services:
-            started = {stack.host(name) for name in choice.services}
+            started = {stack.inside(name) for name in choice.services}
             alerting = "alertmanager" in choice.services
             wait_for_scrapes(stack.host("prometheus"), started, alerting=alerting, progress=show)
         stack.check()
@@ -238,6 +285,10 @@ def start(
         raise
     stack.start_s = round(time.monotonic() - began, 3)
     return stack
+
+
+def _taken(host: str, port: int, why: str) -> LabError:
+    return LabError(f"no listener at {host}:{port}: {why}", mend="free the port or take another")
 
 
 def attach(socket: Path) -> ProcessStack:
@@ -269,7 +320,9 @@ def _wait_for_health(socket: Path, progress: Progress) -> None:
 class _Guard:
     """The runner's end of the pipe to the guard: while it is open and the runner lives, the stack does."""
 
-    def __init__(self, run_id: str, ports: Mapping[str, list[int]], logs: Path, *, namespaces: bool) -> None:
+    def __init__(
+        self, run_id: str, ports: Mapping[str, list[int]], logs: Path, *, namespaces: bool, sandbox: bool
+    ) -> None:
         root = Path(runlab.__file__).parent.parent
         with (logs / "keeper.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -289,6 +342,7 @@ class _Guard:
                     parent=tempfile.gettempdir(),
                     hosts=dict(ports),
                     namespaces=namespaces,
+                    sandbox=sandbox,
                 )
             )
             answer = self._hear()

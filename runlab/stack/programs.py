@@ -25,3 +25,13 @@ def find(program: str, *, service: str) -> str:
         if path := shutil.which(name, path=service_path()):
             return path
     raise StackError(f"service {service}: {program} is not installed", mend="run `make setup`")
+
+
+def sandbox_lacks() -> dict[str, str]:
+    """What a sandbox can't have for want of a program, and why."""
+    wanted = {"packet-filter": "iptables", "bandwidth": "tc", "ping": "ping"}
+    return {
+        capability: f"{program} is not installed; run `make setup`"
+        for capability, program in wanted.items()
+        if shutil.which(program, path=system_path()) is None
+    }

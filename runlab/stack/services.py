@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runlab.model import LabError
 from runlab.stack import ending
-from runlab.stack.children import Child, Children, Outcome
+from runlab.stack.children import Child, Children, Enter, Outcome
 from runlab.stack.plan import Account, ServicePlan
 
 _PREPARE_S = 60.0
@@ -34,8 +34,10 @@ class Service:
         account: Account,
         children: Children,
         record: Callable[[ending.Process], None],
+        enter: Enter,
     ) -> None:
         self.name, self.plan = name, plan
+        self._enter = enter
         self.version = ""
         self.detail = ""
         self._account, self._children, self._record = account, children, record
@@ -126,6 +128,7 @@ class Service:
                 stdout=log,
                 stderr=log,
                 nice=self.plan["nice"],
+                enter=self._enter,
             )
         if it := ending.identify(child.pid, self.plan["stop_signal"]):
             self._record(it)
@@ -173,6 +176,7 @@ class Service:
             environment=self.plan["environment"],
             cwd=self.plan["cwd"],
             time_limit_s=time_limit_s,
+            enter=self._enter,
         )
 
 
@@ -192,10 +196,17 @@ class Held:
         *,
         environment: Mapping[str, str],
         log: Path,
+        enter: Enter,
     ) -> Held:
         with log.open("ab") as file:
             child = children.spawn(
-                argv, account, environment=environment, stdin=subprocess.PIPE, stdout=file, stderr=file
+                argv,
+                account,
+                environment=environment,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                enter=enter,
             )
         pipe = child.process.stdin
         assert pipe

@@ -1,0 +1,187 @@
+"""The machines of a sandbox: each a network namespace and a mount namespace of its own, behind one router.
+
+The router is the namespace of whoever calls `make`, which has no other interface: there is no way out of a sandbox.
+Every machine has one interface, `eth0`, with an address for each service on it and a default route by the router, which
+has an interface of the machine's name. Its /run, /etc/resolv.conf and /etc/hosts are its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyroute2 import IPRoute  # type: ignore[import-untyped]
+
+from runlab.model import LabError
+from runlab.stack.plan import MachinePlan, NetworkPlan
+
+ROUTER = "router"
+OPERATOR = "operator"
+NEW_NET, NEW_MOUNTS = 0x40000000, 0x00020000
+_BIND = 0x1000
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _READ_ONLY = 442, -100, 0x8000, 1
+_UNLIMITED_PING = "0 2147483647"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Descriptors of a machine's namespaces, which live as long as they are open, or a process is in them."""
+
+    net: int
+    mounts: int
+
+
+class _Attributes(ctypes.Structure):
+    """struct mount_attr, see mount_setattr(2)."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user")]
+
+
+@contextmanager
+def inside(net: int, home: int) -> Iterator[None]:
+    """Be in a network namespace for a moment: a socket made there stays there."""
+    enter(net, NEW_NET)
+    try:
+        yield
+    finally:
+        enter(home, NEW_NET)
+
+
+def enter(namespace: int, kind: int) -> None:
+    """setns(2); OSError."""
+    _check(_libc.setns(namespace, kind), "setns")
+
+
+def make(plan: NetworkPlan, folder: Path) -> dict[str, Machine]:
+    """Make every machine of the plan, the router among them, and connect them. LabError in the kernel's words.
+
+    The caller must have one thread only, be in network and mount namespaces of its own, and returns to them.
+    """
+    try:
+        home = Machine(_open("net"), _open("mnt"))
+        _own_files(ROUTER, "", plan, folder)
+        made = {ROUTER: Machine(home.net, _open("mnt"))}
+        for name, machine in plan["machines"].items():
+            _check(_libc.unshare(NEW_MOUNTS), "unshare")
+            _own_files(name, machine["nameserver"], plan, folder)
+            if name == OPERATOR:
+                _read_only(Path(plan["operator_home"]))
+            _check(_libc.unshare(NEW_NET), "unshare")
+            made[name] = Machine(_open("net"), _open("mnt"))
+            enter(home.net, NEW_NET)
+            enter(made[ROUTER].mounts, NEW_MOUNTS)
+        _connect(plan["machines"], made, home.net)
+    except OSError as error:
+        raise LabError(f"the sandbox's network could not be made: {error}") from None
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------- the network
+
+
+def _connect(plans: Mapping[str, MachinePlan], made: Mapping[str, Machine], home: int) -> None:
+    _sysctl("net/ipv4/ip_forward", "1")
+    # as it stands, one error message a second is sent to each host: refusals come late, and traceroute finds no router
+    _sysctl("net/ipv4/icmp_ratelimit", "0")
+    with IPRoute() as router:
+        _up(router, "lo")
+        for name, plan in plans.items():
+            subnet = ipaddress.ip_network(plan["subnet"])
+            peer = {"ifname": "eth0", "net_ns_fd": made[name].net}
+            router.link("add", ifname=name, kind="veth", peer=peer)
+            _address(router, name, str(subnet[1]), subnet.prefixlen)
+            _up(router, name)
+            with inside(made[name].net, home), IPRoute() as machine:
+                _up(machine, "lo")
+                for address in plan["addresses"]:
+                    _address(machine, "eth0", address, subnet.prefixlen)
+                _up(machine, "eth0")
+                machine.route("add", dst="default", gateway=str(subnet[1]))
+                _sysctl("net/ipv4/ping_group_range", _UNLIMITED_PING)
+                _sysctl("net/ipv4/ip_unprivileged_port_start", "0")
+
+
+def _up(network: IPRoute, name: str) -> None:
+    network.link("set", index=network.link_lookup(ifname=name)[0], state="up")
+
+
+def _address(network: IPRoute, name: str, address: str, length: int) -> None:
+    network.addr("add", index=network.link_lookup(ifname=name)[0], address=address, prefixlen=length)
+
+
+def _sysctl(name: str, value: str) -> None:
+    """Of the network namespace in which the caller is."""
+    Path("/proc/sys", name).write_text(value)
+
+
+# --------------------------------------------------------------------------------------------------------- the files
+
+
+def _own_files(name: str, nameserver: str, plan: NetworkPlan, folder: Path) -> None:
+    """Give the present mount namespace a /run, a resolv.conf and a hosts file of its own."""
+    place = folder / name
+    place.mkdir(mode=0o755)
+    hosts = "".join(f"{address} {host}\n" for host, address in plan["addresses"].items())
+    files = {
+        "/etc/resolv.conf": _resolver(nameserver),
+        "/etc/hosts": f"127.0.0.1 localhost\n{hosts}",
+    }
+    _mount("tmpfs", "/run", kind="tmpfs", data="mode=1777,size=16m")
+    if plan["reserve"]:
+        Path("/run/resolv.conf.backup").write_text(_resolver(plan["reserve"]))
+    for path, text in files.items():
+        own = place / Path(path).name
+        own.write_text(text)
+        own.chmod(0o644)
+        target = Path(os.path.realpath(path))
+        if target.is_relative_to("/run"):  # it was there before /run became our own
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        _mount(str(own), str(target), flags=_BIND)
+
+
+def _resolver(nameserver: str) -> str:
+    return f"nameserver {nameserver}\noptions timeout:1 attempts:2\n" if nameserver else "# there is no name server\n"
+
+
+def _read_only(home: Path) -> None:
+    """Make all of the present mount namespace read-only, but for a /tmp of its own and `home`."""
+    kept = os.open(home, os.O_PATH)
+    try:
+        _set_read_only("/", recursive=True)
+        _mount("tmpfs", "/tmp", kind="tmpfs", data="mode=1777,size=64m")  # noqa: S108 -- it is the operator's own
+        if not home.exists():  # it lies below /tmp
+            home.mkdir(parents=True)
+        _mount(f"/proc/self/fd/{kept}", str(home), flags=_BIND)
+        _set_read_only(str(home), clear=True)
+    finally:
+        os.close(kept)
+
+
+def _set_read_only(path: str, *, recursive: bool = False, clear: bool = False) -> None:
+    attributes = _Attributes(0, _READ_ONLY, 0, 0) if clear else _Attributes(_READ_ONLY, 0, 0, 0)
+    flags = _AT_RECURSIVE if recursive else 0
+    size = ctypes.sizeof(attributes)
+    done = _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, path.encode(), flags, ctypes.byref(attributes), size)
+    _check(done, f"mount_setattr {path}")
+
+
+def _mount(source: str, target: str, *, kind: str = "", flags: int = 0, data: str = "") -> None:
+    words = (source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None)
+    _check(_libc.mount(*words), f"mount {target}")
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _open(kind: str) -> int:
+    return os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
