@@ -61,18 +61,30 @@ class Record:
 class Recorded(Environment):
     """Locust's environment with the users' record in it."""
 
-    def __init__(self, host: str, record: Record) -> None:
-        super().__init__(user_classes=[ProjectUser], events=events, host=host)
+    def __init__(self, host: str, record: Record, users: type[RecordedUser]) -> None:
+        super().__init__(user_classes=[users], events=events, host=host)
         self.record = record
         self.events.request.add_listener(record.end)  # type: ignore[no-untyped-call]
 
 
-class ProjectUser(FastHttpUser):
+class RecordedUser(FastHttpUser):
+    """Gives a request up after 4 s, and writes each down."""
+
+    abstract = True
+    connection_timeout = network_timeout = 4.0
+    environment: Recorded
+
+    def ask(self, method: str, route: str, path: str, *, headers: dict[str, str] | None = None, **body: str) -> Any:
+        """One request, recorded under its route; returns Locust's response."""
+        number = self.environment.record.start(f"{method} {route}")
+        context = {"id": number}
+        return self.client.request(method, path, name=route, json=body or None, headers=headers, context=context)
+
+
+class ProjectUser(RecordedUser):
     """Goes round the four endpoints without end; users begin at different points, so that each is always in use."""
 
-    connection_timeout = network_timeout = 4.0
     wait_time = constant_throughput(EACH_PER_S)
-    environment: Recorded
     _offsets = itertools.count()
 
     def on_start(self) -> None:
@@ -85,31 +97,28 @@ class ProjectUser(FastHttpUser):
         next(self._next)()
 
     def list(self) -> None:
-        self._ask("GET", "/projects", f"/projects?after={random.randrange(SEEDED)}&limit=20")
+        self.ask("GET", "/projects", f"/projects?after={random.randrange(SEEDED)}&limit=20")
 
     def get(self) -> None:
-        self._ask("GET", "/projects/{id}", f"/projects/{random.randint(1, SEEDED)}")
+        self.ask("GET", "/projects/{id}", f"/projects/{random.randint(1, SEEDED)}")
 
     def change(self) -> None:
-        self._ask("PATCH", "/projects/{id}", f"/projects/{random.randint(1, SEEDED)}", status=random.choice(STATUSES))
+        self.ask("PATCH", "/projects/{id}", f"/projects/{random.randint(1, SEEDED)}", status=random.choice(STATUSES))
 
     def create(self) -> None:
-        self._ask("POST", "/projects", "/projects", name=f"Users' project {random.randrange(10**6)}")
-
-    def _ask(self, method: str, route: str, path: str, **body: str) -> None:
-        number = self.environment.record.start(f"{method} {route}")
-        self.client.request(method, path, name=route, json=body or None, context={"id": number})
+        self.ask("POST", "/projects", "/projects", name=f"Users' project {random.randrange(10**6)}")
 
 
-def main() -> None:
-    """Reads API_URL and the variables that the module's text names."""
+def stream(users: type[RecordedUser], each_per_s: float) -> None:
+    """Have USERS_COUNT such users ask without end; reads API_URL and the variables that the module's text names."""
     log_as_json()
     count = int(os.environ.get("USERS_COUNT", "8"))
     with Path(os.environ["USERS_RECORD"]).open("a", buffering=1, encoding="utf-8") as file:
-        runner = Recorded(os.environ["API_URL"], Record(file, os.environ.get("USERS_NAME", ""))).create_local_runner()
+        record = Record(file, os.environ.get("USERS_NAME", ""))
+        runner = Recorded(os.environ["API_URL"], record, users).create_local_runner()
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, runner.quit)
-        log.info("users begin", extra={"users": count, "requests_per_s": count * EACH_PER_S})
+        log.info("users begin", extra={"users": count, "requests_per_s": count * each_per_s})
         runner.start(count, spawn_rate=count)
         gevent.spawn_later(float(os.environ.get("USERS_LIMIT_S", "3600")), runner.quit)
         runner.greenlet.join()
@@ -117,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stream(ProjectUser, EACH_PER_S)

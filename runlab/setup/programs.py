@@ -104,6 +104,14 @@ PROGRAMS: tuple[Program, ...] = (
         optional=True,
     ),
     Program("curl", "tool", "curl", ("curl",), "the operator's HTTP"),
+    Program("redis-server", "server", "redis-server", ("redis-server",), "keeps the sessions", optional=True),
+    Program("redis-cli", "tool", "redis-tools", ("redis-cli",), "asks whether Redis is well", optional=True),
+    Program("iptables", "tool", "iptables", ("iptables",), "the packet filter of a sandbox's hosts", optional=True),
+    Program("tc", "tool", "iproute2", ("tc",), "bounds the bandwidth between a sandbox's hosts", optional=True),
+    Program("ping", "tool", "iputils-ping", ("ping",), "asks whether a host answers", optional=True),
+    Program("traceroute", "tool", "traceroute", ("traceroute",), "shows where packets get lost", optional=True),
+    Program("mtr", "tool", "mtr-tiny", ("mtr",), "shows where packets get lost", optional=True),
+    Program("dig", "tool", "bind9-dnsutils", ("dig",), "the operator's look-ups", optional=True),
 )
 
 

@@ -23,9 +23,11 @@ def main() -> int:
     # only now, since importing takes most of a second
     from sut.api.app import Readiness, create_app  # noqa: PLC0415
     from sut.api.database import make_engine  # noqa: PLC0415
+    from sut.api.provider import from_environment  # noqa: PLC0415
     from sut.api.releases import RELEASES  # noqa: PLC0415
     from sut.api.server import Server  # noqa: PLC0415
     from sut.api.startup import fits  # noqa: PLC0415
+    from sut.api.suggestions import make_router, make_sessions  # noqa: PLC0415
 
     number = os.environ.get("RELEASE", "1")
     if (release := RELEASES.get(number)) is None:
@@ -34,8 +36,10 @@ def main() -> int:
     engine = make_engine()
     if not fits(release, engine):
         return CANNOT_START
+    sessions, provider = make_sessions(), from_environment()
+    more = [make_router(sessions, provider)] if sessions and provider else []
     readiness = Readiness()
-    Server(create_app(release, engine, readiness), readiness, drain_s=float(os.environ.get("DRAIN_S", "0"))).run()
+    Server(create_app(release, engine, readiness, more), readiness, drain_s=float(os.environ.get("DRAIN_S", "0"))).run()
     return 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import Engine
@@ -28,10 +28,10 @@ class Readiness:
     ready: bool = True
 
 
-def create_app(release: Release, engine: Engine, readiness: Readiness) -> FastAPI:
+def create_app(release: Release, engine: Engine, readiness: Readiness, more: Sequence[APIRouter] = ()) -> FastAPI:
     """Make the application, which disposes of `engine` at its end, with a metrics registry of its own."""
     registry = CollectorRegistry()
-    router = make_router(engine, release)
+    routers = (make_router(engine, release), *more)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -39,8 +39,10 @@ def create_app(release: Release, engine: Engine, readiness: Readiness) -> FastAP
         engine.dispose()
 
     app = FastAPI(title="projects", version=release.number, lifespan=lifespan)
-    app.include_router(router)
-    app.add_middleware(Observed, registry=registry, routes=tuple(router.routes))
+    for router in routers:
+        app.include_router(router)
+    routes = tuple(route for router in routers for route in router.routes)
+    app.add_middleware(Observed, registry=registry, routes=routes)
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeoutError)

@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException
 from sut.logs import log_as_json
 from sut.node.child import Child
 from sut.node.control import Control
-from sut.node.node import Node
+from sut.node.node import Node, Release
 
 API_PORT = 8000
 ANSWERS_WITHIN_S = 1.0
@@ -27,21 +27,21 @@ def main() -> None:
     log_as_json()
     host = os.environ.get("LISTEN_HOST", "0.0.0.0")  # noqa: S104 - a container's own addresses
 
-    def start(release: str, ended: Callable[[Child], None]) -> Child:
-        return Child([sys.executable, "-m", "sut.api"], {"RELEASE": release}, ended)
+    def start(release: Release, ended: Callable[[Child], None]) -> Child:
+        return Child([sys.executable, "-m", "sut.api"], {**dict(release.settings), "RELEASE": release.number}, ended)
 
-    def serves(release: str) -> bool:
+    def serves(release: Release) -> bool:
         connection = HTTPConnection(host, API_PORT, timeout=ANSWERS_WITHIN_S)
         try:
             connection.request("GET", "/health")
             answer = connection.getresponse()
-            return answer.status == 200 and json.load(answer)["release"] == release
+            return answer.status == 200 and json.load(answer)["release"] == release.number
         except (OSError, HTTPException, ValueError, KeyError):
             return False
         finally:
             connection.close()
 
-    node = Node(os.environ.get("RELEASE", "1"), start, serves)
+    node = Node(Release(os.environ.get("RELEASE", "1")), start, serves)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
     threading.Thread(target=Control(host, node).serve_forever, daemon=True).start()

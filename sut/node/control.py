@@ -1,15 +1,31 @@
-"""The node's HTTP interface: GET /release says what runs, PUT /release {"release": "2"} has another release run."""
+"""The node's HTTP interface: what runs, and orders to run another release, or the same with other settings.
+
+GET /release tells it; PUT /release {"release": "1", "settings": {"PROVIDER_REGION": "west"}} orders it. Settings are
+those of SETTINGS, and an order without any runs the release as the node's own environment has it.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from sut.node.node import Node
+from sut.node.node import Node, Release
 
 PORT = 8001
 DECIDED_WITHIN_S = 8.0
+SETTINGS = (
+    "DB_MAX_OVERFLOW",
+    "DB_POOL_SIZE",
+    "DB_POOL_TIMEOUT_S",
+    "PROVIDER_BACKOFF_S",
+    "PROVIDER_BREAKER",
+    "PROVIDER_CONNECT_TIMEOUT_S",
+    "PROVIDER_FALLBACK",
+    "PROVIDER_REGION",
+    "PROVIDER_RETRIES",
+    "PROVIDER_TIMEOUT_S",
+)
+"""What a deployment may set; anything else of the environment is the node's."""
 
 
 class Control(ThreadingHTTPServer):
@@ -28,24 +44,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/release":
-            self._answer(200, asdict(self.server.node.status))
+            self._answer(200, self.server.node.told())
         else:
             self._answer(404, {"detail": "there is only /release"})
 
     def do_PUT(self) -> None:
-        try:
-            order = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            release = order["release"]
-        except (ValueError, KeyError, TypeError):
-            release = None
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path != "/release":
             self._answer(404, {"detail": "there is only /release"})
-        elif not isinstance(release, str) or not release:
-            self._answer(422, {"detail": 'say which, as {"release": "1"}'})
-        elif failure := self.server.node.roll(release, DECIDED_WITHIN_S):
+            return
+        try:
+            release = ordered(body)
+        except ValueError as error:
+            self._answer(422, {"detail": str(error)})
+            return
+        if failure := self.server.node.roll(release, DECIDED_WITHIN_S):
             self._answer(409, {"detail": failure})
         else:
-            self._answer(200, {"release": release})
+            self._answer(200, {"release": release.number, "settings": dict(release.settings)})
 
     def _answer(self, status: int, body: object) -> None:
         content = json.dumps(body).encode()
@@ -57,3 +73,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """The node logs what comes of an order."""
+
+
+def ordered(body: bytes) -> Release:
+    """The release that an order names. ValueError, readable, for what is no order."""
+    try:
+        order = json.loads(body)
+    except ValueError:
+        order = None
+    number = order.get("release") if isinstance(order, dict) else None
+    if not isinstance(number, str) or not number:
+        raise ValueError('say which, as {"release": "1"}')
+    settings = order.get("settings", {})
+    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+        raise ValueError('settings are strings by name, as {"PROVIDER_REGION": "west"}')
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        raise ValueError(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
+    return Release.of(number, settings)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Literal
@@ -19,12 +19,27 @@ LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
+class Release:
+    """A release of the API and the settings, variables of its environment, with which it runs."""
+
+    number: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, number: str, settings: Mapping[str, str]) -> Release:
+        return cls(number, tuple(sorted(settings.items())))
+
+    def __str__(self) -> str:
+        return " ".join((self.number, *(f"{name}={value}" for name, value in self.settings)))
+
+
+@dataclass(frozen=True)
 class Status:
     """`failing`: the release has ended by itself and is started again. `starts` counts from when it was ordered;
     `detail` says how it last ended, until it serves.
     """
 
-    release: str
+    release: Release
     state: Literal["starting", "serving", "failing"] = "starting"
     starts: int = 0
     detail: str = ""
@@ -33,7 +48,7 @@ class Status:
 class Order:
     """To run `release`; decided once it serves or has failed for the first time."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: Release) -> None:
         self.release = release
         self._failure = ""
         self._decided = Event()
@@ -60,18 +75,27 @@ class Node:
     """
 
     def __init__(
-        self, first: str, start: Callable[[str, Callable[[Child], None]], Child], serves: Callable[[str], bool]
+        self,
+        first: Release,
+        start: Callable[[Release, Callable[[Child], None]], Child],
+        serves: Callable[[Release], bool],
     ) -> None:
         self._start, self._serves = start, serves
         self._events: SimpleQueue[Order | Child | _Stop] = SimpleQueue()
         self._events.put(Order(first))
         self.status = Status(first)
 
-    def roll(self, release: str, within_s: float) -> str:
+    def roll(self, release: Release, within_s: float) -> str:
         """Have `release` run in place of the present one; "" once it serves, else why it does not. From any thread."""
         order = Order(release)
         self._events.put(order)
         return order.outcome(within_s)
+
+    def told(self) -> dict[str, object]:
+        """The status as it is told to others."""
+        it = self.status
+        kept = {name: getattr(it, name) for name in ("state", "starts", "detail")}
+        return {"release": it.release.number, "settings": dict(it.release.settings), **kept}
 
     def stop(self) -> None:
         """End the release, and `run`. May be called from a signal handler."""
@@ -93,7 +117,7 @@ class Node:
             event = self._attend(child, orders)
             if event is not child:
                 _decide(orders, "another release was ordered")
-                log.info("release is ended", extra={"release": order.release, "child": child.pid})
+                log.info("release is ended", extra={"release": str(order.release), "child": child.pid})
                 child.end()
                 return event
             _decide(orders, child.ending)
@@ -133,7 +157,7 @@ class Node:
         starts = self.status.starts + (state == "starting")
         kept = "" if state == "serving" else self.status.detail
         self.status = replace(self.status, state=state, starts=starts, detail=detail or kept)
-        log.log(logging.ERROR if state == "failing" else logging.INFO, "release", extra=asdict(self.status))
+        log.log(logging.ERROR if state == "failing" else logging.INFO, "release", extra=self.told())
 
 
 def _decide(orders: list[Order], failure: str = "") -> None:
