@@ -1,3 +1,3 @@
 """This repository's own settings of the pytest plugin: who observes."""
 
-pytest_plugins = ["verifiers.plugin", "verifiers.platform"]
+pytest_plugins = ["verifiers.plugin", "verifiers.platform", "verifiers.network"]

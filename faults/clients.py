@@ -48,7 +48,7 @@ def start(stack: Stack, database: str, name: str, script: str, *, address: tuple
     It goes straight to the server, or to `address` where one is given. Returns at once; it ends at the first statement
     that fails.
     """
-    host, port = address or (stack.host(database), 5432 if database == "postgres" else 3306)
+    host, port = address or (stack.inside(database), 5432 if database == "postgres" else 3306)
     password = stack.secret("APP_PASSWORD")
     if database == "postgres":
         argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]

@@ -63,7 +63,7 @@ class AbandonedMigration(Fault):
         with databases.connect(stack) as connection:
             schema.refuse_missing_table(connection, _POSTGRES, self.table, self.name)
             if undo["proxy"]:
-                address = _toxiproxy(stack).create(name, upstream=f"{stack.host(_POSTGRES)}:5432").address
+                address = _toxiproxy(stack).create(name, upstream=f"{stack.inside(_POSTGRES)}:5432").address
             clients.start(stack, _POSTGRES, name, self._script(), address=address)
             self._await("the lock", lambda: self._holders(connection, name))
             if undo["proxy"]:
@@ -218,7 +218,7 @@ class UpgradeByHand(Fault):
 
 
 def _toxiproxy(stack: Stack) -> Toxiproxy:
-    return Toxiproxy(stack.host("toxiproxy"))
+    return Toxiproxy(stack.host("toxiproxy"), inside=stack.inside("toxiproxy"))
 
 
 def _literal(text: str) -> str:

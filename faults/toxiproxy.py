@@ -60,7 +60,11 @@ class Proxy:
 class Toxiproxy:
     """A running toxiproxy-server. Whatever it refuses, or silently does otherwise, is a LabError in its own words."""
 
-    def __init__(self, host: str, port: int = API_PORT, *, time_limit_s: float = TIME_LIMIT_S) -> None:
+    def __init__(
+        self, host: str, port: int = API_PORT, *, inside: str = "", time_limit_s: float = TIME_LIMIT_S
+    ) -> None:
+        """`inside`: its own address, where that is not the one at which it is asked."""
+        self._inside = inside or host
         self.host, self._address, self._time_limit_s = host, f"{host}:{port}", time_limit_s
         self._api = type("Api", (APIConsumer,), {"host": host, "port": port})
 
@@ -70,7 +74,7 @@ class Toxiproxy:
 
     def create(self, name: str, *, upstream: str, listen: str | None = None) -> Proxy:
         """Make a proxy that listens at once; without `listen` on a free port of the server's own address."""
-        wanted = {"name": name, "upstream": upstream, "listen": listen or f"{self.host}:0", "enabled": True}
+        wanted = {"name": name, "upstream": upstream, "listen": listen or f"{self._inside}:0", "enabled": True}
         self._ask("post", "/proxies", json=wanted)
         made = self._proxy(name)
         self._same(f"proxy {name}", {"upstream": upstream, "enabled": True}, vars(made))
@@ -85,6 +89,11 @@ class Toxiproxy:
         self._ask("delete", f"/proxies/{quote(name, safe='')}")
         if name in self.proxies():
             raise self._error(f"proxy {name} is still there after its removal")
+
+    def enable(self, name: str, *, enabled: bool) -> None:
+        """Have a proxy listen, or have it closed, its connections with it. LabError when there is no such proxy."""
+        self._ask("post", f"/proxies/{quote(name, safe='')}", json={"enabled": enabled})
+        self._same(f"proxy {name}", {"enabled": enabled}, vars(self._proxy(name)))
 
     def add_toxic(self, proxy: str, toxic: Toxic) -> None:
         """Put a toxic on a proxy, for connections that are open too."""

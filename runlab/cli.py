@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,8 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from runlab import capabilities, journal, settings
 from runlab import heal as healing
-from runlab import journal, settings
 from runlab.bench import overhead as overheads
 from runlab.bench import stack as stacks
 from runlab.model import LabError
@@ -29,6 +30,8 @@ from runlab.setup.__main__ import CHECKOUT
 from runlab.setup.__main__ import main as set_up
 from runlab.setup.doctor import examine
 from runlab.stack import compose, processes
+from runlab.stack.namespaces import sandbox_obstacle
+from runlab.stack.runtimes import PROCESSES, SANDBOX
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 bench = typer.Typer(help="Figures of the lab itself.", no_args_is_help=True)
@@ -62,6 +65,19 @@ def doctor() -> None:
         mark = "[green]✓[/]" if row.present else "[red]✗[/]"
         table.add_row(mark, row.name, row.kind, row.detail, "" if row.present else row.mend)
     Console().print(table)
+
+
+@app.command(name="capabilities")
+def show_capabilities(as_json: AsJson = False) -> None:
+    """Show what each runtime can do on this machine, and why not the rest."""
+    lab = _lab()
+    found = capabilities.examine(compose.read(lab.path(lab.stack.compose)))
+    if as_json:
+        typer.echo(json.dumps([ability.as_data() for ability in found], indent=2))
+        return
+    console = Console(highlight=False)
+    for part in capabilities.table(found):
+        console.print(part)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -135,27 +151,35 @@ def inject(
 
 @bench.command(name="stack")
 def bench_stack(
-    runs: Annotated[int, typer.Option(min=1, help="how many times")] = 5, needs: Needs = None, as_json: AsJson = False
+    runs: Annotated[int, typer.Option(min=1, help="how many times")] = 5,
+    needs: Needs = None,
+    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="only this one; else all that can be had")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how long the stack takes to start, reset and stop, and the memory that each service holds."""
-    lab = _lab()
+    obstacle = None if runtime else sandbox_obstacle()
+    kinds = [runtime] if runtime else [PROCESSES] if obstacle else [SANDBOX, PROCESSES]
+    labs = {kind: _lab(kind) for kind in kinds}
     _terminate_like_ctrl_c()
-    stand.check_needs(lab, needs or ())
+    for lab in labs.values():
+        stand.check_needs(lab, needs or ())
     live = LiveLine(real_terminal() if not as_json else sys.stderr)
 
-    def start(logs: Path) -> processes.ProcessStack:
+    def start(lab: settings.Settings, logs: Path) -> processes.ProcessStack:
         return start_stack(lab, run_id=fresh_id(), folder=logs, needs=needs, progress=live)
 
     def say(what: str) -> None:
         live.arm = what
 
-    figures = stacks.measure(start, runs, say)
+    figures = stacks.measure({kind: partial(start, lab) for kind, lab in labs.items()}, runs, say)
     if as_json:
-        typer.echo(json.dumps(figures.as_data(), indent=2))
+        typer.echo(json.dumps({kind: one.as_data() for kind, one in figures.items()}, indent=2))
         return
     console = Console(highlight=False)
     for table in stacks.tables(figures):
         console.print(table)
+    if obstacle:
+        console.print(f"no sandbox here: {obstacle}", markup=False)
 
 
 @bench.command(name="overhead")

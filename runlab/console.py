@@ -22,7 +22,12 @@ from runlab.sqltext import NO_TEXT, Client, Login, RefusedError
 CURL = "curl"
 OPERATOR = "operator"
 """The operator's own host."""
+CONTROL = "control"
+"""The host on which commands of other accounts than the operator's run."""
+ROOT = "root"
 SANDBOX = "sandbox"
+NOT_FOUND = 127
+"""The status of a command whose program is not installed."""
 CLIENTS: Mapping[str, Client] = {"psql": psql, "mariadb": mariadb}
 """The programs that SQL is run by."""
 _SHELL = re.compile(r"[;&|<>`$\r\n]")
@@ -167,7 +172,7 @@ class Operator:
         family = self._family(words[0], command)
         if family.tool or words[0] in CLIENTS:
             self._refuse(command, f"{words[0]} is run for SQL alone, without options of its own")
-        if family.account == "root" and self._stack.runtime != SANDBOX:
+        if (family.sandbox or family.account == ROOT) and self._stack.runtime != SANDBOX:
             self._refuse(command, f"{words[0]} needs the sandbox, this runtime is {self._stack.runtime}")
         runs = self._guarded(
             command, lambda: [_filled(words, values, family) for values in ([{}] if each is None else _each(each))]
@@ -222,11 +227,13 @@ class Operator:
         result = self._stack.execute(
             argv, account=family.account, on=on, environment=environment, time_limit_s=self._settings.time_limit_s
         )
+        if result.status == NOT_FOUND:
+            self._refuse(printed, f"{argv[0]} is not installed; run `make setup`")
         evidence = self._write(
             printed,
             argv=list(result.argv),
             account=family.account,
-            host=on or OPERATOR,
+            host=self._where(family, on),
             role=as_whom,
             status=result.status,
             stdout=result.stdout,
@@ -235,6 +242,12 @@ class Operator:
             refused=None,
         )
         return result, evidence
+
+    def _where(self, family: Family, on: str) -> str:
+        """The host on which a command of `family` runs; where there is no sandbox all are the operator's own."""
+        if self._stack.runtime != SANDBOX:
+            return OPERATOR
+        return on or (OPERATOR if family.account == OPERATOR else CONTROL)
 
     def _guarded(self, command: str, check: Callable[[], T]) -> T:
         """What `check` answers; a refusal goes to the journal first."""
@@ -298,26 +311,30 @@ def _words(command: str) -> list[str]:
         raise RefusedError("it holds characters that are no text")
     if _SHELL.search(_WORDS.sub("", _PLACEHOLDER.sub("", command))):
         raise RefusedError("it needs a shell")
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise RefusedError(f"it can't be split into words: {error}") from None
+    words = _split(command)
     if not words:
         raise RefusedError("it is empty")
     return words
 
 
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise RefusedError(f"it can't be split into words: {error}") from None
+
+
 def _filled(words: Sequence[str], values: Mapping[str, Json], family: Family) -> list[str]:
     """The words with a value in each `<place>`, and several in a `<place...>`. RefusedError: `family` forbids it."""
-    places = (_PLACEHOLDER, _WORDS) if family.only else (_PLACEHOLDER,)
-    asked = {name for word in words for place in places for name in place.findall(word)}
+    if not family.only and any(_WORDS.search(word) for word in words):
+        raise RefusedError("several words in one place need a family with `only`")
+    asked = {name for word in words for place in (_PLACEHOLDER, _WORDS) for name in place.findall(word)}
     if unknown := sorted(asked - set(values)):
         raise RefusedError(f"nothing is known for <{'>, <'.join(unknown)}>")
     argv: list[str] = []
     for printed in words:
-        several = _WORDS.fullmatch(printed) if family.only else None
-        if several:
-            argv += shlex.split(str(values[several[1]]))
+        if several := _WORDS.fullmatch(printed):
+            argv += _split(str(values[several[1]]))
             continue
         word = _PLACEHOLDER.sub(lambda place: str(values[place[1]]), printed)
         if word.startswith("-") and not printed.startswith("-"):

@@ -15,6 +15,10 @@ _FLAGS = {"--fail", "--silent", "--show-error", "--include", "--head", "--get"}
 _FLAG_LETTERS = re.compile(r"-[fsSiIG]+")
 _METHOD = re.compile(r"-X[A-Z]+")
 _WITH_VALUE = {"-X", "--request", "-H", "--header", "-d", "--data", "-m", "--max-time"}
+_NOWHERE = {"-o", "--output"}
+_TELLING = {"-w", "--write-out"}
+# of what curl can tell only what it saw: %output{} and %header{} are not among it, and neither is @file
+_TOLD = re.compile(r"(?!@)(?:[^%]|%\{(?:exitcode|errormsg|http_code|url)\})*")
 # without credentials, globs and escapes, so that what is read here is what curl reads
 _URL = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9_.-]+)(?::(?P<port>[0-9]{1,5}))?(?:[/?][^\s\\\[\]{}]*)?")
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
@@ -42,6 +46,12 @@ def _urls(arguments: Sequence[str]) -> Iterator[str]:
             value = next(words, "")
             if value.startswith("@"):
                 raise RefusedError(f"{word} {value} reads a file")
+        elif word in _NOWHERE:
+            if (value := next(words, "")) != "/dev/null":
+                raise RefusedError(f"{word} {value} writes a file")
+        elif word in _TELLING:
+            if not _TOLD.fullmatch(value := next(words, "")):
+                raise RefusedError(f"{word} {value} tells more than how the request went")
         elif not (word in _FLAGS or _FLAG_LETTERS.fullmatch(word) or _METHOD.fullmatch(word)):
             raise RefusedError(f"curl's option {word} is not among those that are known to be harmless")
 

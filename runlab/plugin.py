@@ -188,7 +188,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     except LabError as error:
         _give_up(error)
     assert run.laboratory is not None
-    _console(config).print(before_tests(plan, run.plan.claims_event(), run.laboratory.missing))
+    lab = run.laboratory
+    _console(config).print(before_tests(plan, run.plan.claims_event(), lab.stack.runtime, lab.missing))
     if config.getoption("keep"):
         try:
             config.stash[TERMINAL] = Terminal()

@@ -25,11 +25,13 @@ class Family(_Strict):
     A family is called by the name of its program. Several that run SQL by one program, each with a role of its own,
     have names of their own, and the program's is their `tool`. `statements` limits SQL to these kinds; `services`
     limits URLs to these services of the stack. `only`: regular expressions, one of which must match the whole command
-    line, each word quoted as a shell needs it. `account` root is that of the sandbox, and has its `only`.
+    line, each word quoted as a shell needs it. `account` root is that of the sandbox, and has its `only`. With
+    `sandbox` it runs in the sandbox alone, which it can't leave.
     """
 
     tool: Literal["", "psql", "mariadb"] = ""
     account: Literal["operator", "service", "root"] = "operator"
+    sandbox: bool = False
     only: tuple[re.Pattern[str], ...] = ()
     statements: tuple[Literal["select", "explain", "show", "kill", "alter table drop column"], ...] = ()
     services: tuple[str, ...] = ()

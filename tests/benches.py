@@ -31,6 +31,8 @@ RULE_S = STAY_S - 1.0
 class World:
     """A stack of variables. The hooks are called at the moments of their names and may raise."""
 
+    runtime = "processes"
+
     run_id: str = "run"
     capabilities: frozenset[str] = frozenset()
     cracked: bool = False

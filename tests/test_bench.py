@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runlab import cli
+from runlab import cli, settings
 from runlab.bench import overhead, stack
 from runlab.model import JsonObject, LabError
 
@@ -162,7 +162,7 @@ def started(stacks: Sequence[FakeStack], folders: list[Path]) -> Any:
 
 def test_minimum_median_and_maximum_of_all_runs() -> None:
     stacks, folders = [FakeStack(number) for number in (4, 1, 2)], []
-    data = stack.measure(started(stacks, folders), 3, lambda _: None).as_data()
+    data = stack.measure({"sandbox": started(stacks, folders)}, 3, lambda _: None)["sandbox"].as_data()
     assert all(it.stopped for it in stacks)
     assert len(set(folders)) == 3
     assert data["runs"] == 3
@@ -176,14 +176,87 @@ def test_minimum_median_and_maximum_of_all_runs() -> None:
 def test_a_stack_that_fails_is_ended_too() -> None:
     failing = FakeStack(1, fails=True)
     with pytest.raises(LabError, match="no reset"):
-        stack.measure(started([failing], []), 1, lambda _: None)
+        stack.measure({"sandbox": started([failing], [])}, 1, lambda _: None)
     assert failing.stopped
 
 
+def test_the_runtimes_take_turns() -> None:
+    said: list[str] = []
+    stacks = {runtime: started([FakeStack(1), FakeStack(2)], []) for runtime in ("sandbox", "processes")}
+    stack.measure(stacks, 2, said.append)
+    assert said == [f"{runtime}, run {n} of 2" for n in (1, 2) for runtime in ("sandbox", "processes")]
+
+
 def test_the_largest_stands_first_and_all_of_them_last(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = stack.measure(started([FakeStack(4)], []), 1, lambda _: None)
+    lines = printed(capsys, sandbox=[FakeStack(4)])
+    assert lines[-3:] == [["b", "10.0", "(10.0–10.0)"], ["a", "4.0", "(4.0–4.0)"], ["all", "14.0", "(14.0–14.0)"]]
+    assert ["start,", "until", "all", "are", "healthy", "4.000", "(4.000–4.000)"] in lines
+
+
+def test_the_runtimes_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    other = FakeStack(3)
+    other.resident = lambda: {"c": stack.MIB}  # type: ignore[method-assign]
+    lines = printed(capsys, sandbox=[FakeStack(20)], processes=[other])
+    assert ["1", "runs,", "seconds", "sandbox", "processes"] in lines
+    healthy = ["20.000", "(20.000–20.000)", "3.000", "(3.000–3.000)"]
+    assert ["start,", "until", "all", "are", "healthy", *healthy] in lines
+    assert lines[-4:-1] == [
+        ["a", "20.0", "(20.0–20.0)", "–"],
+        ["b", "10.0", "(10.0–10.0)", "–"],
+        ["c", "–", "1.0", "(1.0–1.0)"],
+    ]
+
+
+def printed(capsys: pytest.CaptureFixture[str], **stacks: Sequence[FakeStack]) -> list[list[str]]:
+    """The words of each line of both tables, after one run of each."""
+    figures = stack.measure({name: started(its, []) for name, its in stacks.items()}, 1, lambda _: None)
     for table in stack.tables(figures):
-        Console(width=80, highlight=False).print(table)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[-3:] == [["b", *["10.0"] * 3], ["a", *["4.0"] * 3], ["all", *["14.0"] * 3]]
-    assert ["start,", "until", "all", "are", "healthy", *["4.000"] * 3] in lines
+        Console(width=90, highlight=False).print(table)
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def benched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runtimes in which a stack was started, none of them real."""
+    asked: list[str] = []
+
+    def start_stack(lab: settings.Settings, **_: Any) -> FakeStack:
+        asked.append(lab.stack.runtime)
+        return FakeStack(1)
+
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    monkeypatch.setattr(cli, "start_stack", start_stack)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("options", "obstacle", "runtimes"),
+    [
+        ([], None, ["sandbox", "processes"]),
+        ([], "unshare is forbidden", ["processes"]),
+        (["--runtime", "sandbox"], "unshare is forbidden", ["sandbox"]),
+    ],
+)
+def test_the_command_measures_all_that_can_be_had_or_the_one_that_is_named(
+    benched: list[str],
+    options: list[str],
+    obstacle: str | None,
+    runtimes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "sandbox_obstacle", lambda: obstacle)
+    assert runlab(monkeypatch, "bench", "stack", "--runs", "1", *options) == 0
+    assert benched == runtimes
+    said = "no sandbox here: unshare is forbidden" in capsys.readouterr().out
+    assert said == (bool(obstacle) and not options)
+
+
+def test_a_runtime_that_there_is_not_is_one_line(
+    benched: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runlab(monkeypatch, "bench", "stack", "--runtime", "docker") == 2
+    assert benched == []
+    assert capsys.readouterr().err.splitlines() == [
+        "runlab: --runtime docker: there is none such; there are embedded, sandbox, processes"
+    ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from runlab import settings
 from runlab.journal import Journal
 from runlab.model import LabError, Observation
 from runlab.playground import access, stand
 from runlab.playground.inject import in_words
 from runlab.settings import Family
-from runlab.stack import compose
+from runlab.stack import compose, programs, runtimes
 
 FAMILIES = {
     "psql": Family(service="postgres", database="platform", role="oncall", password="ONCALL_PASSWORD"),
@@ -44,7 +46,7 @@ class FakeStack:
 
     def __init__(self, folder: Path, secrets: Mapping[str, str] = SECRETS) -> None:
         self.control, self._secrets = folder / "control", secrets
-        self.missing = {"toxics": "no program"}
+        self.missing = {"toxics": "no program", "canary": "no hosts", "ping": "no program"}
         self.ports = {"postgres": (5432,), "mariadb": (3306,), "cache": (6379,), "lb": (8000, 8405), "db": (5432,)}
         self.ports["toxiproxy"] = (8474,)
 
@@ -115,7 +117,7 @@ def test_addresses_and_pages(stack: Any, described: compose.Compose, tmp_path: P
     assert ["db", "(to", "postgres)", "db.test:5432"] in words
     assert ["postgres", "postgres.test:5432"] in words
     assert lines(stack, described)["postgres as postgres"] in said, "a line to paste is on one line of its own"
-    assert said[-1] == "left out: toxics (no program)"
+    assert said[-3::2] == ["left out: toxics, ping (no program)", "left out: canary (no hosts)"]
 
 
 def begun(reports: Path, name: str, command: str = stand.COMMAND) -> Path:
@@ -124,6 +126,27 @@ def begun(reports: Path, name: str, command: str = stand.COMMAND) -> Path:
     book.write("stack", control=str(reports / "nobody" / "control"), services={})
     book.close()
     return reports / name
+
+
+@pytest.mark.parametrize(
+    ("runtime", "need", "said"),
+    [
+        ("sandbox", "ping", ""),
+        ("sandbox", "private-resolver", ""),
+        ("processes", "ping", "ping is missing: the runtime is processes"),
+        ("processes", "private-resolver", "private-resolver is missing: .* needs sandbox: the runtime is processes"),
+        ("sandbox", "pings", "no service of .* has the capability pings; did you mean ping?"),
+    ],
+)
+def test_what_is_needed_can_be_of_the_runtime(
+    runtime: str, need: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "sandbox_obstacle", lambda: None)
+    monkeypatch.setattr(programs, "sandbox_lacks", dict)
+    monkeypatch.setattr(programs, "find", lambda program, **_: program)
+    lab = settings.load(Path(__file__).resolve().parents[1] / "lab.toml").on_runtime(runtime)
+    with pytest.raises(LabError, match=said) if said else nullcontext():
+        stand.check_needs(lab, [need])
 
 
 @pytest.mark.parametrize("command", ["", stand.COMMAND, "pytest scenarios"])

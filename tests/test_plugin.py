@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runlab.stack import processes
+from runlab.stack import processes, runtimes
 
 pytest_plugins = ["pytester"]
 
@@ -173,6 +173,7 @@ OPTIONS = {
     ("--time-scale", "nan"): "--time-scale nan: input should be a finite number",
     ("--time-scale", "fast"): "--time-scale fast: input should be a valid number",
     ("--time-scale", ""): "--time-scale : input should be a valid number",
+    ("--runtime", "cloud"): "--runtime cloud: there is none such; there are embedded, sandbox, processes",
     ("--runbooks", "nowhere"): "nowhere: cannot be read (No such file or directory)",
     ("--runbooks", "scenarios"): "scenarios: no runbook in this folder",
     ("--runbooks", "lab.toml"): "lab.toml:1: no runbook in this file",
@@ -191,6 +192,15 @@ def test_reports_that_can_not_be_written_are_one_line(project: Project) -> None:
     said = project.refusal()
     assert said.startswith("reports/")
     assert said.endswith(": cannot be written: Not a directory; mend its rights, or free space")
+
+
+def test_a_sandbox_that_can_not_be_had_is_one_line(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "start", lambda *_, runtime, **__: runtimes.pick(runtime))
+    monkeypatch.setattr(runtimes, "sandbox_obstacle", lambda: "no network namespaces: EPERM")
+    result = project.pytest("scenarios", "--runtime", "sandbox")
+    assert result.ret == 2
+    (line,) = (line for line in result.outlines + result.errlines if "runlab: " in line)
+    assert "no sandbox here: no network namespaces: EPERM; take --runtime embedded, or processes" in line
 
 
 def test_a_sound_project_does_get_to_the_start(project: Project) -> None:

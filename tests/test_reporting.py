@@ -116,7 +116,7 @@ def test_before_tests_says_what_will_run_and_what_can_not(events):
     timeout["lacking"] = {timeout["incidents"][0]: ["mariadb"]}
     bounded["lacking"] = {bounded["incidents"][0]: ["mariadb", "packet-filter"]}
     missing = {"mariadb": "mariadbd is not installed; run `make setup`"}
-    text = re.sub(" +\n", "\n", shown(terminal.before_tests(plan, by_kind["claims"], missing), width=100))
+    text = re.sub(" +\n", "\n", shown(terminal.before_tests(plan, by_kind["claims"], "sandbox", missing), width=100))
     assert text.startswith("7 tests of 2 scenarios")
     assert "lacks mariadb: mariadbd is not installed; run `make setup`\n" in text
     assert "not executed: TestLockTimeout (1 of 4 incidents), TestLockTimeoutIsBounded\n" in text
@@ -127,8 +127,10 @@ def test_before_tests_says_what_will_run_and_what_can_not(events):
 def test_before_tests_names_only_scenarios_that_were_selected(events):
     by_kind = {event["kind"]: event for event in events}
     plan = by_kind["plan"] | {"arms": ["TestLockTimeoutIsBounded/off"]}
-    text = shown(terminal.before_tests(plan, by_kind["claims"], {}), width=100)
-    assert text.startswith("1 test of 1 scenario:\n  RB-001  TestLockTimeoutIsBounded: Timeout Configuration\n")
+    text = shown(terminal.before_tests(plan, by_kind["claims"], "sandbox", {}), width=100)
+    assert re.sub(" +\n", "\n", text).startswith(
+        "1 test of 1 scenario:\n  runtime: sandbox\n  RB-001  TestLockTimeoutIsBounded: Timeout Configuration\n"
+    )
     assert "TestLockTimeout:" not in text
 
 

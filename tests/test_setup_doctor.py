@@ -18,7 +18,7 @@ def test_doctor_shows_each_program_and_capability_once() -> None:
     assert len(names) == len(set(names))
     assert {program.name for program in programs.PROGRAMS} < set(names)
     assert {"pid-namespace", "switch-accounts", "loopback-block", "temporary-folder", "toxiproxy"} < set(names)
-    assert {"squawk", "unconfined-servers"} < set(names)
+    assert {"squawk", "unconfined-servers", "sandbox"} < set(names)
     assert all(row.detail for row in rows)
     assert all(row.mend for row in rows if not row.present)
     assert len(doctor.as_text(rows).splitlines()) == len(rows)
@@ -83,3 +83,21 @@ def test_doctor_reads_versions(tmp_path: Path, said: str, version: str) -> None:
     program = executable(tmp_path / "program")
     program.write_text(f"#!/bin/sh\necho '{said}'\n")
     assert doctor._version(program) == version
+
+
+def test_doctor_says_why_there_is_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "sandbox_obstacle", lambda: "no network namespaces: unshare failed")
+    row = next(row for row in doctor.examine(CHECKOUT) if row.name == "sandbox")
+    assert (row.present, row.needed, row.detail) == (False, False, "no network namespaces: unshare failed")
+    assert "all services share one host" in row.mend or "sysctl" in row.mend
+
+
+def test_doctor_knows_a_sandbox_that_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "sandbox_obstacle", lambda: None)
+    assert next(row for row in doctor.examine(CHECKOUT) if row.name == "sandbox").present
+
+
+@pytest.mark.parametrize("name", ["tc", "ping", "dig", "dnsmasq", "iptables"])
+def test_doctor_tells_the_version_of_a_tool_where_it_is(name: str) -> None:
+    row = next(row for row in doctor.examine(CHECKOUT) if row.name == name)
+    assert not row.present or "version unknown" not in row.detail

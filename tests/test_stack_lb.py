@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 from collections.abc import Iterator
@@ -54,3 +55,17 @@ def test_people_see_each_server_and_why_it_is_down(page: httpx.Client) -> None:
 def test_prometheus_and_the_health_check_have_pages_of_their_own(page: httpx.Client) -> None:
     assert "haproxy_server_status" in page.get("/metrics").text
     wait_until("its own word that nobody serves", lambda: page.get("/serving").status_code == 503, deadline_s=5)
+
+
+def test_a_reset_puts_a_replica_back_that_was_taken_out(page: httpx.Client) -> None:
+    def status() -> str:
+        table = page.get("/stats;csv").raise_for_status().text.removeprefix("# ").splitlines()
+        return next(row["status"] for row in csv.DictReader(table) if row["svname"] == "api2")
+
+    page.post("/stats", data={"s": "api2", "action": "maint", "b": "api"})
+    assert status() == "MAINT"
+    known = {"HOST_lb": str(page.base_url.host)}
+    passwords = dict.fromkeys([secret.environment for secret in compose.read(OURS).secrets.values()], "unused")
+    for argv in compose.read(OURS, known | passwords).services["lb"].lab.reset:
+        subprocess.run(argv, check=True, timeout=5)
+    wait_until("its being checked again, like any other", lambda: status() == "DOWN", deadline_s=5)

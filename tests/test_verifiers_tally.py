@@ -76,3 +76,23 @@ def test_impacts_are_read_from_a_record() -> None:
     seen = Seen(requests=9, failures=2, longest_wait_s=3.0, blocked_s=4.0)
     impacts = (Users.blocked_s, Users.longest_wait_s, Users.failures)
     assert [(impact.read(seen), impact.unit) for impact in impacts] == [(4.0, "s"), (3.0, "s"), (2.0, "")]
+
+
+def test_a_part_of_the_endpoints_has_a_record_of_its_own() -> None:
+    tally = Tally(began=0)
+    tally.start(of(1), LIST, 1)
+    tally.end(of(1), 1.5, ok=True)
+    tally.start(of(2), CREATE, 1)
+    tally.end(of(2), 4, ok=False)
+    tally.start(("archive-users", 1), "archive GET /projects", 2)
+    seen = tally.seen(4)
+    assert seen == Seen(requests=3, failures=1, longest_wait_s=3, blocked_s=3)
+    assert seen.of("GET /projects") == Seen(requests=2, failures=0, longest_wait_s=2, blocked_s=2)
+    assert seen.of("POST", "archive") == Seen(requests=2, failures=1, longest_wait_s=3, blocked_s=3)
+
+
+def test_what_nobody_asked_for_has_no_record() -> None:
+    tally = Tally(began=0)
+    tally.start(of(1), LIST, 1)
+    with pytest.raises(LookupError, match=r"^'?nobody asked for /suggestions, only for GET /projects"):
+        tally.seen(2).of("/suggestions")

@@ -336,3 +336,33 @@ def test_without_any_record_nobody_is_served_and_silence_says_nothing(tmp_path: 
         assert (source.answers, source.exists, source.fresh) == (False, False, False)
     finally:
         watcher.close()
+
+
+@pytest.mark.parametrize(
+    ("happens", "serves"),
+    [
+        (lambda record: record.request(), True),
+        (lambda record: record.end(record.start(0.1, CREATE), ok=False), True),
+        (lambda record: record.start(3.0, CREATE), True),
+        (lambda record: record.request(ok=False), False),
+        (lambda record: record.request(took_s=1.2), False),
+        (lambda record: record.start(1.2), False),
+    ],
+    ids=["well", "another failed", "another waits", "failed", "slow", "still waiting"],
+)
+def test_an_endpoint_serves_whatever_becomes_of_others(
+    build: Build, happens: Callable[[Record], None], *, serves: bool
+) -> None:
+    lab = build()
+    lab.record.request()
+    happens(lab.record)
+    assert lab.watcher.serves("GET /", within_s=1.0) is serves
+
+
+def test_an_endpoint_that_nobody_asked_for_lately_does_not_serve(build: Build) -> None:
+    lab = build()
+    lab.record.request()
+    assert not lab.watcher.serves("/suggestions", within_s=1.0)
+    assert lab.watcher.serves("/projects", within_s=1.0)
+    lab.record.end(lab.record.start(2.0, CREATE), ago_s=1.5)
+    assert not lab.watcher.serves("POST /projects", within_s=1.0)

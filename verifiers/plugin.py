@@ -11,7 +11,7 @@ from verifiers.logs import LogWatcher
 from verifiers.metrics import MetricWatcher
 from verifiers.users import UsersWatcher
 
-USERS = ("users", "archive-users")
+USERS = ("users", "archive-users", "visitors")
 """The services that hold users, as far as the stack runs them; each keeps a record in its data folder."""
 
 

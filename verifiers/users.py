@@ -6,10 +6,10 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from runlab.journal import Journal
 from runlab.model import Impact, JsonObject, Observation, Signal, Source, Stack, UsersSay
@@ -30,6 +30,28 @@ class Seen:
     failures: int
     longest_wait_s: float
     blocked_s: float
+    by_endpoint: Mapping[str, Seen] = field(default_factory=dict, compare=False, repr=False)
+    """The same of each endpoint alone, e.g. "GET /projects"."""
+
+    @classmethod
+    def together(cls, endpoints: Mapping[str, Seen]) -> Self:
+        """What several endpoints' records say as one."""
+        every = endpoints.values()
+        return cls(
+            requests=sum(one.requests for one in every),
+            failures=sum(one.failures for one in every),
+            longest_wait_s=max((one.longest_wait_s for one in every), default=0.0),
+            blocked_s=max((one.blocked_s for one in every), default=0.0),
+            by_endpoint=endpoints,
+        )
+
+    def of(self, *parts: str) -> Seen:
+        """The record of those endpoints alone whose names hold one of `parts`, e.g. "/projects". LookupError: there
+        are none, so that nobody takes silence for a good word."""
+        some = {name: one for name, one in self.by_endpoint.items() if any(part in name for part in parts)}
+        if not some:
+            raise LookupError(f"nobody asked for {' or '.join(parts)}, only for {', '.join(self.by_endpoint)}")
+        return self.together(some)
 
     def __str__(self) -> str:
         waits = f"longest wait {self.longest_wait_s:.2f} s, an endpoint blocked for {self.blocked_s:.2f} s"
@@ -51,8 +73,33 @@ class _Endpoint:
     """`without_since`: when it last succeeded, or was first asked for."""
 
     without_since: float
-    longest_s: float = 0.0
+    blocked_s: float = 0.0
     failed: bool = False
+    """Since then somebody asked in vain."""
+    requests: int = 0
+    failures: int = 0
+    longest_wait_s: float = 0.0
+
+    def count(self, sent: float, t: float, *, ok: bool) -> None:
+        self.requests += 1
+        self.failures += not ok
+        self.longest_wait_s = max(self.longest_wait_s, t - sent)
+        self.failed = not ok or self.failed
+        if ok:
+            self.blocked_s = max(self.blocked_s, t - self.without_since)
+            self.without_since, self.failed = t, False
+
+    def seen(self, now: float, waits: Iterable[float]) -> Seen:
+        """`waits`: of the requests that still wait, for how long each does."""
+        waiting = list(waits)
+        # Without a request that failed or waits, nobody wanted it: that is no stretch of being blocked.
+        stretch_s = now - self.without_since if self.failed or waiting else 0.0
+        return Seen(
+            requests=self.requests + len(waiting),
+            failures=self.failures,
+            longest_wait_s=max([self.longest_wait_s, *waiting]),
+            blocked_s=max(self.blocked_s, stretch_s),
+        )
 
 
 @dataclass
@@ -60,9 +107,6 @@ class Tally:
     """Counts the record line by line. Of a request that was sent before `began`, only the wait since then counts."""
 
     began: float
-    requests: int = 0
-    failures: int = 0
-    longest_wait_s: float = 0.0
     waiting: dict[Request, tuple[str, float]] = field(default_factory=dict)
     """Endpoint and time of sending, by request."""
     _endpoints: dict[str, _Endpoint] = field(default_factory=dict)
@@ -81,33 +125,15 @@ class Tally:
             return None
         name, sent = self.waiting.pop(request)
         if t >= self.began:
-            self._count(self._endpoints[name], max(sent, self.began), t, ok=ok)
+            self._endpoints[name].count(max(sent, self.began), t, ok=ok)
         return t - sent
-
-    def _count(self, endpoint: _Endpoint, sent: float, t: float, *, ok: bool) -> None:
-        self.requests += 1
-        self.failures += not ok
-        self.longest_wait_s = max(self.longest_wait_s, t - sent)
-        endpoint.failed = not ok or endpoint.failed
-        if ok:
-            endpoint.longest_s = max(endpoint.longest_s, t - endpoint.without_since)
-            endpoint.without_since, endpoint.failed = t, False
 
     def seen(self, now: float) -> Seen:
         """The record up to `now`, requests that still wait included."""
-        wanted = {endpoint for endpoint, _ in self.waiting.values()}
-        waits = [now - max(sent, self.began) for _, sent in self.waiting.values()]
-        blocked = [
-            # Without a request that failed or waits, nobody wanted it: that is no stretch of being blocked.
-            max(endpoint.longest_s, now - endpoint.without_since if endpoint.failed or name in wanted else 0.0)
-            for name, endpoint in self._endpoints.items()
-        ]
-        return Seen(
-            requests=self.requests + len(self.waiting),
-            failures=self.failures,
-            longest_wait_s=max([self.longest_wait_s, *waits]),
-            blocked_s=max(blocked, default=0.0),
-        )
+        waits: dict[str, list[float]] = {name: [] for name in self._endpoints}
+        for name, sent in self.waiting.values():
+            waits[name].append(now - max(sent, self.began))
+        return Seen.together({name: it.seen(now, waits[name]) for name, it in self._endpoints.items()})
 
 
 @dataclass
@@ -199,6 +225,22 @@ class UsersWatcher:
         with self._lock:
             self._read()
             return self._tally.seen(time.monotonic())
+
+    def serves(self, *parts: str, within_s: float) -> bool:
+        """Whether, in the last `recent_s`, requests to endpoints whose names hold one of `parts` were answered, none
+        failed and none waited for `within_s`, those that still wait included."""
+        with self._lock:
+            self._read()
+            now, reset = time.monotonic(), reset_at(self._stack)
+            late = [
+                it
+                for stream in self._streams
+                for it in stream.recent
+                if it.t >= max(now - self._recent_s, reset) and any(part in it.endpoint for part in parts)
+            ]
+            waits = [now - at for name, at in self._tally.waiting.values() if any(part in name for part in parts)]
+            slow = any(waited >= within_s for waited in (*waits, *(it.waited for it in late)))
+            return bool(late) and all(it.ok for it in late) and not slow
 
     def settled(self) -> Observation:
         with self._lock:

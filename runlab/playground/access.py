@@ -85,8 +85,11 @@ def write(console: Console, stack: ProcessStack, described: Compose, families: M
     console.print(_table(reached))
     for line in lines(stack, reached, families):
         console.print(Text(f"\n{line.what}\n{line.command}"), soft_wrap=True)
+    without: dict[str, list[str]] = {}
     for capability, why in stack.missing.items():
-        console.print(Text(f"\nleft out: {capability} ({why})"), soft_wrap=True)
+        without.setdefault(why, []).append(capability)
+    for why, capabilities in without.items():
+        console.print(Text(f"\nleft out: {', '.join(capabilities)} ({why})"), soft_wrap=True)
 
 
 def _table(reached: Sequence[Address]) -> Table:

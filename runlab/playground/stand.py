@@ -23,6 +23,7 @@ from runlab.stack import compose, processes, programs
 from runlab.stack.choice import choose
 from runlab.stack.control import StackGoneError
 from runlab.stack.processes import ProcessStack
+from runlab.stack.runtimes import pick
 from runlab.waiting import Progress, wait_until
 
 COMMAND = "runlab up"
@@ -50,8 +51,9 @@ def standing(lab: Settings, *, needs: Collection[str], progress: Progress) -> It
 
 
 def check_needs(lab: Settings, needs: Collection[str]) -> None:
-    """LabError, with the reason, for a capability that the stack of compose.yaml cannot have here."""
-    found = choose(compose.read(lab.path(lab.stack.compose)), None, needs, programs.find)
+    """LabError, with the reason, for a capability that the stack of compose.yaml, or its runtime, cannot have here."""
+    has = pick(lab.stack.runtime)[1]
+    found = choose(compose.read(lab.path(lab.stack.compose)), None, needs, programs.find, has)
     for capability in needs:
         if capability in found.missing:
             raise LabError(f"{capability} is missing: {found.missing[capability]}")

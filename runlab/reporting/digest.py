@@ -34,6 +34,9 @@ MEANINGS: Final[Mapping[Verdict, str]] = {
     "untested": "not tried in this run",
 }
 
+SANDBOX: Final = "sandbox"
+"""The capability that a runtime without hosts of its own lacks."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 _DETAILS = re.compile(r"(?:: |; | \()")
@@ -119,6 +122,19 @@ def executed_sentence(results: Results) -> str:
     advice = run["total"] - run["executed"] - idle.total()
     reasons += [f"{advice} advice to people"] * (advice > 0)
     return "; ".join([head, *reasons])
+
+
+def runtime(name: str, why_missing: Mapping[str, str]) -> str:
+    """`runtime: processes (no network namespaces: …)`: what a run had, and why no sandbox where it could have none."""
+    why = why_missing.get(SANDBOX)
+    chosen = why in (None, f"the runtime is {name}")
+    return f"runtime: {name}" if chosen else f"runtime: {name} ({why})"
+
+
+def ran_on(results: Results) -> list[str]:
+    """That line of a run; none where it was cut off before anything was started."""
+    where = results["environment"]
+    return [runtime(where["runtime"], where.get("missing", {}))] if "runtime" in where else []
 
 
 def missing(results: Results) -> list[str]:

@@ -45,7 +45,7 @@ def page(results: Results, events: Sequence[JsonObject]) -> str:
         took=_took(results),
         outcome=digest.headline(results),
         executed=digest.executed_sentence(results),
-        missing=digest.missing(results),
+        missing=[*digest.ran_on(results), *digest.missing(results)],
         counts=digest.counts(results["claims"]),
         symbols=digest.SYMBOLS,
         meanings=digest.MEANINGS,

@@ -27,7 +27,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield f"# Runbook lab: {text(run['id'])}"
     yield ""
     yield f"**{digest.headline(results)[1]}**: {text(digest.executed_sentence(results), 0)}."
-    yield from (f"\n> {text(note, 0)}" for note in (*digest.missing(results), *run["notes"]))
+    yield from (f"\n> {text(note, 0)}" for note in (*digest.ran_on(results), *digest.missing(results), *run["notes"]))
     yield ""
     yield from _verdicts(results)
     yield from _look_at(results)

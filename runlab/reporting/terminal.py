@@ -54,15 +54,16 @@ CLAUSES, CLAUSE = 8, 160
 """How many conditions of what holds only in part are shown, and characters of each."""
 
 
-def before_tests(plan: JsonObject, claims: JsonObject, missing: Mapping[str, str]) -> RenderableType:
+def before_tests(plan: JsonObject, claims: JsonObject, runtime: str, missing: Mapping[str, str]) -> RenderableType:
     """What will be executed and what can't be, and why: from the journal's `plan` and `claims` events.
 
-    `missing`: why a capability can't be had here, as the journal's environment has it.
+    `runtime`, and `missing`, why a capability can't be had here, as the journal's environment has them.
     """
     selected = {arm.partition("/")[0] for arm in plan["arms"]}
     chosen = [scenario for scenario in plan["scenarios"] if scenario["scenario"] in selected]
     lines: list[RenderableType] = [
-        Text.assemble((_many(len(plan["arms"]), "test"), "bold"), f" of {_many(len(chosen), 'scenario')}:")
+        Text.assemble((_many(len(plan["arms"]), "test"), "bold"), f" of {_many(len(chosen), 'scenario')}:"),
+        Text(f"  {digest.runtime(runtime, missing)}"),
     ]
     lines += [
         Text(f"  {s['runbook']}  {s['scenario']}: {digest.one_line(s['cause'] or s['measure'], 60)}") for s in chosen
@@ -105,6 +106,7 @@ def closing_tables(results: JsonObject, *, report: Path | str | None = None) -> 
     r = whole(results)
     tried, books = digest.tried_runbooks(r), digest.by_runbook(r["claims"])
     blocks: list[RenderableType] = [Text(digest.executed_sentence(r), "bold")]
+    blocks += [Text(line) for line in digest.ran_on(r)]
     blocks += [_indented(f"– {line}", "skipped") for line in digest.missing(r)]
     blocks.append(Text())
     blocks += [_runbook_table(book, claims) for book, claims in books.items() if book in tried]

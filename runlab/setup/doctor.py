@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from runlab.setup import environment, programs, toxiproxy
 from runlab.setup.distribution import package_name
 from runlab.setup.interpreter import ACCOUNT, can_switch_accounts
 from runlab.setup.programs import PROGRAMS, Program
+from runlab.stack.namespaces import sandbox_obstacle
 
 NEEDED_MIB = 512  # a run's clusters, logs and reports; 120 MiB were seen
 APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
@@ -26,6 +27,8 @@ AS_USER = ("--user", "--map-current-user", "--keep-caps")
 # unshare's own --mount-proc fails in a chroot; the mount that lies at /proc is made private first, so that the new one
 # is seen in the namespace alone
 OWN_PROC = "mount --make-rprivate /proc && mount -t proc proc /proc"
+
+VERSION_OPTIONS: Mapping[str, str] = {"tc": "-V", "ping": "-V", "dig": "-v"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def examine(checkout: Path) -> tuple[Row, ...]:
         _toxiproxy(),
         _confinement(),
         _pid_namespace(),
+        _sandbox(),
         _accounts(),
         _loopback(),
         _temporary_folder(),
@@ -123,9 +127,10 @@ def _git() -> Row:
 
 
 def _version(program: Path) -> str:
-    _, output = _try((program, "--version"))
-    # MariaDB's clients name their own version first, then that of the distribution which they belong to
-    match = re.search(r"Distrib (\d\S+)", output) or re.search(r"(\d+(?:\.\d+)+\S*)", output)
+    _, output = _try((program, VERSION_OPTIONS.get(program.name, "--version")))
+    # MariaDB's clients name their own version first, then that of the distribution which they belong to; that of
+    # iputils is a date
+    match = re.search(r"(?:Distrib|iputils) (\d\S+)", output) or re.search(r"(\d+(?:\.\d+)+\S*)", output)
     return match[1].rstrip(",") if match else "version unknown"
 
 
@@ -142,10 +147,23 @@ def _pid_namespace() -> Row:
     status, output = _try((*command, "sh", "-c", OWN_PROC))
     if status == 0:
         return Row(what, "capability", True, "the kernel ends whatever a run started")
-    mend = "allow namespaces (in a container: CAP_SYS_ADMIN); without them a keeper and a guard end what a run started"
-    if USER_NAMESPACES_RESTRICTED.exists() and USER_NAMESPACES_RESTRICTED.read_text().strip() == "1":
-        mend = f"run as root, or: sysctl -w kernel.{USER_NAMESPACES_RESTRICTED.name}=0"
+    mend = _allow_namespaces("without them a keeper and a guard end what a run started")
     return Row(what, "capability", False, (output.strip().splitlines() or ["unshare failed"])[0], mend)
+
+
+def _sandbox() -> Row:
+    """A network of a run's own, with hosts, routes, resolvers and packet filters."""
+    what = "sandbox"
+    obstacle = sandbox_obstacle()
+    if obstacle is None:
+        return Row(what, "capability", True, "hosts, routes, resolvers and packet filters of a run's own")
+    return Row(what, "capability", False, obstacle, _allow_namespaces("without them all services share one host"))
+
+
+def _allow_namespaces(without: str) -> str:
+    if USER_NAMESPACES_RESTRICTED.exists() and USER_NAMESPACES_RESTRICTED.read_text().strip() == "1":
+        return f"run as root, or: sysctl -w kernel.{USER_NAMESPACES_RESTRICTED.name}=0"
+    return f"allow namespaces (in a container: CAP_SYS_ADMIN); {without}"
 
 
 def _accounts() -> Row:

@@ -104,6 +104,15 @@ PROGRAMS: tuple[Program, ...] = (
         optional=True,
     ),
     Program("curl", "tool", "curl", ("curl",), "the operator's HTTP"),
+    Program(
+        "blackbox_exporter",
+        "server",
+        "prometheus-blackbox-exporter",
+        ("prometheus-blackbox-exporter", "blackbox_exporter"),
+        "looks at the platform from outside",
+        optional=True,
+    ),
+    Program("dnsmasq", "server", "dnsmasq-base", ("dnsmasq",), "the name servers of a sandbox", optional=True),
     Program("redis-server", "server", "redis-server", ("redis-server",), "keeps the sessions", optional=True),
     Program("redis-cli", "tool", "redis-tools", ("redis-cli",), "asks whether Redis is well", optional=True),
     Program("iptables", "tool", "iptables", ("iptables",), "the packet filter of a sandbox's hosts", optional=True),
@@ -112,6 +121,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("traceroute", "tool", "traceroute", ("traceroute",), "shows where packets get lost", optional=True),
     Program("mtr", "tool", "mtr-tiny", ("mtr",), "shows where packets get lost", optional=True),
     Program("dig", "tool", "bind9-dnsutils", ("dig",), "the operator's look-ups", optional=True),
+    Program("pkill", "tool", "procps", ("pkill",), "has a name server's cache emptied", optional=True),
 )
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 
 from runlab.model import LabError
-from runlab.stack.compose import CONTROL, Compose
-from runlab.stack.plan import MachinePlan, NetworkPlan
+from runlab.stack.compose import Compose
+from runlab.stack.plan import CONTROL, MachinePlan, NetworkPlan
 
 _OWN, _FIRST = 2, 10
 """In each subnet, the number of the machine itself and that of its first service; the router has number 1."""
 
 
-def network(compose: Compose, chosen: Collection[str], folder: Path) -> NetworkPlan:
+def network(compose: Compose, chosen: Collection[str], homes: Sequence[str]) -> NetworkPlan:
     """The machines of `x-lab.network`, with an address for every service and host, be it chosen or not.
 
-    So a service has the same address in every run. LabError for an address that its machine cannot have.
+    So a service has the same address in every run. `homes` are folders that can be written on the operator's machine.
+    LabError when a machine's subnet is too small.
     """
     places = {name: service.lab.machine for name, service in compose.services.items()}
     places |= {host: places[name] for host, name, _ in compose.fronts()}
@@ -34,12 +34,13 @@ def network(compose: Compose, chosen: Collection[str], folder: Path) -> NetworkP
         )
         for name, machine in compose.lab.network.items()
     }
+    behind = {host: service for host, name, service in compose.fronts() if name not in chosen}
     return NetworkPlan(
         machines=machines,
-        addresses=addresses,
-        places=places,
+        addresses=addresses | {host: addresses[service] for host, service in behind.items()},
+        places=places | {host: places[service] for host, service in behind.items()},
         reserve=addresses[compose.lab.reserve] if compose.lab.reserve in chosen else "",
-        operator_home=str(folder / "operator"),
+        homes=list(homes),
         listeners={},
     )
 
@@ -56,14 +57,15 @@ def names(compose: Compose, chosen: Collection[str], addresses: Mapping[str, str
 def _addresses(compose: Compose, places: Mapping[str, str]) -> dict[str, str]:
     subnets = {name: ipaddress.IPv4Network(machine.subnet) for name, machine in compose.lab.network.items()}
     fixed = {name: service.lab.address for name, service in compose.services.items() if service.lab.address}
-    for name, address in fixed.items():
-        if ipaddress.IPv4Address(address) not in subnets[places[name]]:
-            raise LabError(f"service {name}: {address} is not in the subnet of {places[name]}")
-    found, last = dict(fixed), dict.fromkeys(subnets, _FIRST - 1)
     taken = set(fixed.values())
+    free = {
+        place: (str(it) for number, it in enumerate(subnet.hosts(), 1) if number >= _FIRST and str(it) not in taken)
+        for place, subnet in subnets.items()
+    }
+    found = dict(fixed)
     for name, place in places.items():
-        while name not in found:
-            last[place] += 1
-            if (address := str(subnets[place][last[place]])) not in taken:
-                found[name] = address
+        if name not in found:
+            if (address := next(free[place], None)) is None:
+                raise LabError(f"no address is left for {name} in {subnets[place]}", mend="give it a larger subnet")
+            found[name] = address
     return found

@@ -8,6 +8,7 @@ under `x-lab`: see `ServiceLab` and `StackLab`.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -17,11 +18,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from runlab.model import LabError
 from runlab.stack.document import load
+from runlab.stack.namespaces import Capability
+from runlab.stack.plan import CONTROL, OPERATOR, ROUTER
 
 Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
 
-CONTROL = "control"
-"""The machine of a service that names none."""
+_MACHINE = re.compile(r"[a-z][a-z0-9-]{0,14}")
+"""What an interface can be called, as the router's to that machine is."""
 
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|h|m|s)")
@@ -48,8 +51,21 @@ def _long_form(value: object) -> object:
     return {name: {"condition": "service_started"} for name in value} if isinstance(value, list) else value
 
 
+def _of_tcp(value: object) -> object:
+    """Without the ports of UDP, "53/udp": nothing is led there from outside."""
+    return [port for port in value if not str(port).endswith("/udp")] if isinstance(value, list) else value
+
+
 def _subnet(value: str) -> str:
     return str(ipaddress.IPv4Network(value))
+
+
+def _address(value: str) -> str:
+    return str(ipaddress.IPv4Address(value))
+
+
+def _long_machine(value: object) -> object:
+    return {"subnet": value} if isinstance(value, str) else value
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -111,8 +127,8 @@ class ServiceLab(_Model):
     once: bool = False
     nice: int = 0
     machine: str = CONTROL
-    address: str = ""
-    needs: list[str] = []
+    address: Annotated[str, AfterValidator(_address)] = ""
+    needs: list[Capability] = []
 
 
 class Config(_Model):
@@ -144,7 +160,7 @@ class Service(_Model):
     entrypoint: list[Text] = []
     command: list[Text] = []
     environment: dict[str, Text] = {}
-    expose: list[int] = []
+    expose: Annotated[list[int], BeforeValidator(_of_tcp)] = []
     healthcheck: Healthcheck | None = None
     depends_on: Annotated[dict[str, Dependency], BeforeValidator(_long_form)] = {}
     profiles: list[str] = []
@@ -202,7 +218,10 @@ class StackLab(_Model):
     hosts: dict[str, list[int]] = {}
     rules: str = ""
     release: str = ""
-    network: dict[str, Machine] = {CONTROL: Machine(subnet="10.20.0.0/24"), "operator": Machine(subnet="10.20.5.0/24")}
+    network: dict[str, Annotated[Machine, BeforeValidator(_long_machine)]] = {
+        CONTROL: Machine(subnet="10.20.0.0/24"),
+        OPERATOR: Machine(subnet="10.20.5.0/24"),
+    }
     names: dict[str, str] = {}
     reserve: str = ""
 
@@ -296,24 +315,44 @@ def _undeclared(compose: Compose) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _undeclared_in_network(compose: Compose, hosts: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    for name, service in compose.services.items():
-        if service.lab.machine not in compose.lab.network:
-            yield (
-                ("services", name, "x-lab", "machine"),
-                f"service {name}: x-lab.network has no machine {service.lab.machine}",
-            )
-    for machine in (CONTROL, "operator"):
-        if machine not in compose.lab.network:
+    network = compose.lab.network
+    for machine in (CONTROL, OPERATOR):
+        if machine not in network:
             yield ("x-lab", "network"), f"there is no machine {machine}, which every stack has"
-    for machine, it in compose.lab.network.items():
+    for machine, it in network.items():
+        loc = ("x-lab", "network", machine)
+        if machine in {ROUTER, "lo", "all", "default"} or not _MACHINE.fullmatch(machine):
+            yield loc, f"no machine can be called {machine}; at most 15 of a-z, 0-9 and -, and not {ROUTER}"
         if it.resolver and it.resolver not in compose.services:
-            loc = ("x-lab", "network", machine, "resolver")
-            yield loc, f"machine {machine}: the resolver {it.resolver} is not declared"
+            yield (*loc, "resolver"), f"machine {machine}: the resolver {it.resolver} is not declared"
     for name, host in compose.lab.names.items():
         if host not in hosts:
             yield ("x-lab", "names", name), f"{name} is the name of {host}, which is not declared"
     if compose.lab.reserve and compose.lab.reserve not in compose.services:
         yield ("x-lab", "reserve"), f"the name server in reserve, {compose.lab.reserve}, is not declared"
+    yield from _misplaced(compose)
+
+
+def _misplaced(compose: Compose) -> Iterator[tuple[tuple[str, ...], str]]:
+    network = compose.lab.network
+    subnets = {name: ipaddress.IPv4Network(machine.subnet) for name, machine in network.items()}
+    for one, other in itertools.combinations(subnets, 2):
+        if subnets[one].overlaps(subnets[other]):
+            yield ("x-lab", "network", other), f"the subnets of {one} and {other} overlap"
+    taken: set[str] = set()
+    for name, service in compose.services.items():
+        loc, lab = ("services", name, "x-lab"), service.lab
+        if lab.machine not in network:
+            yield (*loc, "machine"), f"service {name}: x-lab.network has no machine {lab.machine}"
+        elif lab.address:
+            usable = list(subnets[lab.machine].hosts())[2:]
+            free = ipaddress.IPv4Address(lab.address) in usable and lab.address not in taken
+            if not free:
+                yield (
+                    (*loc, "address"),
+                    f"service {name}: {lab.address} is taken, or none for a service on {lab.machine}",
+                )
+            taken.add(lab.address)
 
 
 def _reachable(compose: Compose, name: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 from runlab.model import JsonObject, LabError
 
 Operation = Callable[..., Any]
+_ANSWER_BYTES = 4096
 
 
 class StackError(LabError):
@@ -72,6 +74,20 @@ def call(path: Path, operation: str, *, timeout_s: float = 10.0, **arguments: An
     if "error" in answer:
         raise StackError(answer["error"])
     return answer["answer"]
+
+
+def listener(path: Path, host: str, port: int, *, timeout_s: float = 10.0) -> socket.socket:
+    """Ask the sandbox's network, at `path`, for a socket that listens inside. OSError why not; StackError as `call`."""
+    with _connect(path) as connection:
+        connection.settimeout(timeout_s)
+        connection.send(json.dumps({"host": host, "port": port}).encode())
+        answer, descriptors, _, _ = socket.recv_fds(connection, _ANSWER_BYTES, 1)
+    if not answer:
+        raise _gone(path)
+    if not descriptors:
+        number = json.loads(answer)["errno"]
+        raise OSError(number, os.strerror(number))
+    return socket.socket(fileno=descriptors[0])
 
 
 def keeper_pid(path: Path) -> int:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runlab.model import LabError
-from runlab.stack.children import Child, Children, Enter
-from runlab.stack.plan import Plan
-
-CONTROL, OPERATOR = "control", "operator"
-"""The machine of whatever names none, and that of the account of the same name."""
+from runlab.stack.children import Child, Enter
+from runlab.stack.plan import NetworkPlan
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Network:
     places: Mapping[str, str] = field(default_factory=dict)
     namespaces: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """By machine, the paths of its network and its mount namespace."""
-    helper: subprocess.Popen[bytes] | None = None
+    helper: Child | None = None
 
     def enter(self, machine: str) -> Enter:
         """The command that enters `machine`. LabError when there is none of that name."""
@@ -36,44 +34,47 @@ class Network:
         if machine not in self.namespaces:
             raise LabError(f"there is no machine {machine}", mend=f"there are {', '.join(self.namespaces)}")
         net, mounts = self.namespaces[machine]
-        program = shutil.which("nsenter", path=os.defpath) or "nsenter"
-        return lambda folder: [program, f"--net={net}", f"--mount={mounts}", f"--wdns={folder}", "--"]
+        nsenter, env = (shutil.which(name, path=os.defpath) or name for name in ("nsenter", "env"))
+        # util-linux has --wdns since 2.38 alone
+        return lambda folder: [nsenter, f"--net={net}", f"--mount={mounts}", "--", env, f"--chdir={folder}", "--"]
 
-    def watched_by(self, children: Children) -> None:
-        """Have the helper reaped with the keeper's other children."""
-        if self.helper:
-            children.adopt(Child(self.helper))
+    @property
+    def lost(self) -> bool:
+        """Whether the process that makes the network has ended, and with it all ways into the machines."""
+        return self.helper is not None and self.helper.ended.is_set()
 
 
-def start(plan: Plan) -> Network:
-    """Have the plan's network made, where it has one; returns once it is there. LabError when it can't be.
+def prepare(folder: str, listeners: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start the process that will make the network of the run with this folder; it takes a while to be ready.
 
-    To be called in network and mount namespaces of one's own, before there is a second thread.
+    To be called in network and mount namespaces of one's own, which it shares.
     """
-    network = plan["network"]
-    if network is None:
-        return Network()
-    descriptors = tuple(network["listeners"].values())
     helper = subprocess.Popen(
-        [sys.executable, "-P", "-m", "runlab.stack.network", plan["folder"]],
+        [sys.executable, "-P", "-m", "runlab.stack.network", folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        pass_fds=descriptors,
+        pass_fds=listeners,
         start_new_session=True,
     )
+    for descriptor in listeners:
+        os.close(descriptor)
+    return helper
+
+
+def start(network: NetworkPlan, helper: subprocess.Popen[bytes]) -> Network:
+    """Have the network made; returns once it is there. LabError when it can't be."""
     assert helper.stdin
     assert helper.stdout
-    helper.stdin.write(json.dumps(network).encode() + b"\n")
-    helper.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):
+        helper.stdin.write(json.dumps(network).encode() + b"\n")
+        helper.stdin.flush()
     answer = json.loads(helper.stdout.readline() or b'{"error": "the sandbox\'s network has ended"}')
     if "error" in answer:
         raise LabError(answer["error"], mend="see logs/keeper.log, or take --runtime processes")
-    for descriptor in descriptors:
-        os.close(descriptor)
     place = Path("/proc", str(helper.pid), "fd")
     return Network(
         addresses=network["addresses"],
         places=network["places"],
         namespaces={name: (str(place / str(net)), str(place / str(mounts))) for name, (net, mounts) in answer.items()},
-        helper=helper,
+        helper=Child(helper),
     )

@@ -11,6 +11,7 @@ keeper once it listens.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -26,6 +27,10 @@ from runlab.stack import block, ending, folder, namespaces
 from runlab.stack.plan import Plan, Reservation
 
 _REAPED_WITHIN_S = 1.0
+_AND_SWEEP = ("sh", "-c", '"$@"; exec rm -rf "$0"')
+"""Outlives guard, keeper and runner where the kernel ends all with the keeper: the run's folder is left then."""
+_ENDED_WITHIN_S = 1.0
+_SWEPT_WITHIN_S = 3.0
 
 
 def main() -> int:
@@ -45,7 +50,7 @@ def main() -> int:
         return 0
     with lock:
         try:
-            _guard(place, hosts, runner, _command(reservation), listeners)
+            _guard(place, hosts, runner, reservation, listeners)
         finally:
             folder.remove(place)
     return 0
@@ -54,49 +59,62 @@ def main() -> int:
 def _command(reservation: Reservation) -> list[str]:
     """What the keeper is started by, so that it has the namespaces that it is to have."""
     if reservation["sandbox"]:
-        return namespaces.sandbox_command()[0]
+        return namespaces.sandbox_command(pid_namespace=reservation["namespaces"])[0]
     return (namespaces.process_command() or []) if reservation["namespaces"] else []
 
 
 def _guard(
-    place: Path, hosts: dict[str, str], runner: int, enter: list[str], listeners: dict[str, socket.socket]
+    place: Path, hosts: dict[str, str], runner: int, reservation: Reservation, listeners: dict[str, socket.socket]
 ) -> None:
     wake = _wake_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _say(folder=str(place), hosts=hosts)
-    line = _line(runner, wake)
-    if line is None:
-        return
-    plan: Plan = json.loads(line)
-    plan["namespace"] = namespaces.has_pid_namespace(enter)
-    if plan["network"]:
-        plan["network"]["listeners"] = {endpoint: it.fileno() for endpoint, it in listeners.items()}
+    enter = _command(reservation)
+    namespace = namespaces.has_pid_namespace(enter)
+    numbers = {endpoint: it.fileno() for endpoint, it in listeners.items()}
     ending.adopt_orphans()
-    keeper = _start_keeper(enter, plan, runner, [it.fileno() for it in listeners.values()])
+    # it makes itself ready while the runner still makes the plan
+    keeper = _start_keeper(enter, reservation, runner, place, list(numbers.values()))
     for listener in listeners.values():
         listener.close()
     try:
         if it := ending.identify(keeper.pid):
             folder.record(place, it)
-        assert keeper.stdin
-        keeper.stdin.write(json.dumps(plan).encode() + b"\n")
-        keeper.stdin.flush()
-        _watch(keeper, runner, wake)
+        if line := _line(runner, wake):
+            plan: Plan = json.loads(line)
+            plan["namespace"] = namespace
+            if plan["network"]:
+                plan["network"]["listeners"] = numbers
+            assert keeper.stdin
+            keeper.stdin.write(json.dumps(plan).encode() + b"\n")
+            keeper.stdin.flush()
+            _watch(keeper, runner, wake)
     except BrokenPipeError:
         pass
     finally:
+        if namespace:  # whoever is last sweeps, and it may be that this process ends before it is done
+            ending.kill(it for it in ending.descendants(os.getpid()) if it.pid != keeper.pid)
+        else:  # should this process be killed meanwhile, the keeper goes on alone
+            keeper.send_signal(signal.SIGTERM)
+            keeper.send_signal(signal.SIGCONT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            keeper.communicate(timeout=_SWEPT_WITHIN_S if namespace else _ENDED_WITHIN_S)
         keeper.kill()
-        known = [] if plan["namespace"] else folder.recorded(place)
+        known = [] if namespace else folder.recorded(place)
         ended = ending.end(lambda: ending.descendants(os.getpid()), known)
         ending.reap_children(_REAPED_WITHIN_S)
         ending.remove_segments(ended)
 
 
-def _start_keeper(enter: list[str], plan: Plan, runner: int, passed: list[int]) -> subprocess.Popen[bytes]:
+def _start_keeper(
+    enter: list[str], reservation: Reservation, runner: int, place: Path, passed: list[int]
+) -> subprocess.Popen[bytes]:
     me = os.pidfd_open(os.getpid())
-    python = [sys.executable, "-S", "-P", "-m", "runlab.stack.keeper", plan["run_id"], str(me), str(runner)]
-    keep = (me, runner, *passed)
-    return subprocess.Popen([*enter, *python], stdin=subprocess.PIPE, pass_fds=keep, start_new_session=True)
+    python = [sys.executable, "-S", "-P", "-m", "runlab.stack.keeper", reservation["run_id"], str(me), str(runner)]
+    network = [str(place), *map(str, passed)] if reservation["sandbox"] else []
+    sweep = [*_AND_SWEEP, str(place)] if namespaces.has_pid_namespace(enter) else []
+    command = [*sweep, *enter, *python, *network]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(me, runner, *passed), start_new_session=True)
 
 
 def _watch(keeper: subprocess.Popen[bytes], runner: int, wake: int) -> None:
@@ -107,9 +125,14 @@ def _watch(keeper: subprocess.Popen[bytes], runner: int, wake: int) -> None:
     poll.register(wake, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
-        told = wake in ready and any(number != signal.SIGCHLD for number in os.read(wake, 64))
+        told = wake in ready and _is_told(wake)
         if told or ready - {wake} or keeper.poll() is not None:
             return
+
+
+def _is_told(wake: int) -> bool:
+    """Whether a signal says to end; that a child has ended says nothing."""
+    return any(number != signal.SIGCHLD for number in os.read(wake, 64))
 
 
 def _line(runner: int, wake: int) -> bytes | None:
@@ -117,10 +140,13 @@ def _line(runner: int, wake: int) -> bytes | None:
     line = b""
     while not line.endswith(b"\n"):
         ready, _, _ = select.select([sys.stdin.fileno(), runner, wake], [], [])
-        piece = os.read(sys.stdin.fileno(), 1 << 16) if ready == [sys.stdin.fileno()] else b""
-        if not piece:
+        if runner in ready or (wake in ready and _is_told(wake)):
             return None
-        line += piece
+        if sys.stdin.fileno() in ready:
+            piece = os.read(sys.stdin.fileno(), 1 << 16)
+            if not piece:
+                return None
+            line += piece
     return line
 
 

@@ -21,8 +21,8 @@ from typing import Any
 from runlab.model import LabError
 from runlab.stack import control, ending, entering, folder, memory
 from runlab.stack.children import Children, Outcome
-from runlab.stack.entering import CONTROL, OPERATOR, Network
-from runlab.stack.plan import Account, Plan
+from runlab.stack.entering import Network
+from runlab.stack.plan import CONTROL, OPERATOR, Account, Plan
 from runlab.stack.services import Held, Service, in_order
 
 _GUARD_ACTS_WITHIN_S = 1.0
@@ -35,6 +35,8 @@ class Keeper:
     def __init__(self, plan: Plan, network: Network) -> None:
         self._plan, self._network = plan, network
         self.children = Children()
+        if network.helper:
+            self.children.adopt(network.helper)
         self._folder = Path(plan["folder"])
         self._held: dict[str, Held] = {}
         self._holding = threading.Lock()
@@ -50,6 +52,10 @@ class Keeper:
             for name, service in plan["services"].items()
         }
         self._versions_known = threading.Event()
+
+    @property
+    def network_lost(self) -> bool:
+        return self._network.lost
 
     def status(self) -> dict[str, dict[str, str]]:
         return {name: {"state": it.state, "detail": it.detail} for name, it in self._services.items()}
@@ -171,8 +177,8 @@ class Keeper:
             folder.record(self._folder, process)
 
 
-def main(guard: int, runner: int) -> None:
-    """Keep one stack until its end; `guard` and `runner` are pidfds of these two."""
+def main(guard: int, runner: int, folder_of_sandbox: str = "", *listeners: str) -> None:
+    """Keep one stack until its end; `guard` and `runner` are pidfds of these two, `listeners` descriptors for it."""
     for descriptor in (guard, runner):
         os.set_inheritable(descriptor, False)
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -180,18 +186,18 @@ def main(guard: int, runner: int) -> None:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    helper = entering.prepare(folder_of_sandbox, list(map(int, listeners))) if folder_of_sandbox else None
     plan: Plan = json.loads(sys.stdin.buffer.readline() or b"null")
     if not plan:
         return
     if not plan["namespace"]:
         ending.adopt_orphans()
     try:
-        network = entering.start(plan)
+        network = entering.start(plan["network"], helper) if plan["network"] and helper else Network()
     except LabError as error:
         print(json.dumps({"error": error.message, "mend": error.mend}), flush=True)
         return
     keeper = Keeper(plan, network)
-    network.watched_by(keeper.children)
     names = "status describe versions execute hold release signal restart reset resident end"
     operations = {name: getattr(keeper, name) for name in names.split()}
     server = control.listen(folder.control_socket(Path(plan["folder"])))
@@ -205,7 +211,7 @@ def main(guard: int, runner: int) -> None:
 
 
 def _keep(keeper: Keeper, guard: int, runner: int, wake: int) -> None:
-    """Reap children until guard or runner is gone, or a signal says so."""
+    """Reap children until guard, runner or the network is gone, or a signal says so."""
     poll = select.poll()
     for descriptor in (guard, runner, wake):
         poll.register(descriptor, select.POLLIN)
@@ -218,6 +224,9 @@ def _keep(keeper: Keeper, guard: int, runner: int, wake: int) -> None:
             keeper.children.reap()
             if told:
                 return
+            if keeper.network_lost:
+                print("the process that makes the sandbox's network has ended: this is the end", file=sys.stderr)
+                return
         if guard in ready or not events:
             return
         if runner in ready:
@@ -227,4 +236,4 @@ def _keep(keeper: Keeper, guard: int, runner: int, wake: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[2]), int(sys.argv[3]))
+    main(int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -2,7 +2,8 @@
 
 The router is the namespace of whoever calls `make`, which has no other interface: there is no way out of a sandbox.
 Every machine has one interface, `eth0`, with an address for each service on it and a default route by the router, which
-has an interface of the machine's name. Its /run, /etc/resolv.conf and /etc/hosts are its own.
+has an interface of the machine's name. Its /run, /etc/resolv.conf and /etc/hosts are its own. On the operator's machine
+nothing else can be written but /tmp, which is its own, and the homes of the accounts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,12 @@ from pathlib import Path
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
 from runlab.model import LabError
-from runlab.stack.plan import MachinePlan, NetworkPlan
+from runlab.stack.plan import OPERATOR, ROUTER, MachinePlan, NetworkPlan
 
-ROUTER = "router"
-OPERATOR = "operator"
 NEW_NET, NEW_MOUNTS = 0x40000000, 0x00020000
-_BIND = 0x1000
+_NO_SUID, _NO_DEVICES, _REMOUNT, _BIND = 0x2, 0x4, 0x20, 0x1000
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _READ_ONLY = 442, -100, 0x8000, 1
-_UNLIMITED_PING = "0 2147483647"
+_LARGEST_GID = 2**31 - 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -64,19 +63,23 @@ def make(plan: NetworkPlan, folder: Path) -> dict[str, Machine]:
     The caller must have one thread only, be in network and mount namespaces of its own, and returns to them.
     """
     try:
+        if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:  # as in a container
+            _mount("", "/proc/sys", flags=_REMOUNT | _BIND)
         home = Machine(_open("net"), _open("mnt"))
+        _check(_libc.unshare(NEW_MOUNTS), "unshare")
         _own_files(ROUTER, "", plan, folder)
         made = {ROUTER: Machine(home.net, _open("mnt"))}
         for name, machine in plan["machines"].items():
             _check(_libc.unshare(NEW_MOUNTS), "unshare")
             _own_files(name, machine["nameserver"], plan, folder)
             if name == OPERATOR:
-                _read_only(Path(plan["operator_home"]))
+                _read_only([Path(home) for home in plan["homes"]])
             _check(_libc.unshare(NEW_NET), "unshare")
             made[name] = Machine(_open("net"), _open("mnt"))
             enter(home.net, NEW_NET)
             enter(made[ROUTER].mounts, NEW_MOUNTS)
         _connect(plan["machines"], made, home.net)
+        enter(home.mounts, NEW_MOUNTS)
     except OSError as error:
         raise LabError(f"the sandbox's network could not be made: {error}") from None
     return made
@@ -86,33 +89,38 @@ def make(plan: NetworkPlan, folder: Path) -> dict[str, Machine]:
 
 
 def _connect(plans: Mapping[str, MachinePlan], made: Mapping[str, Machine], home: int) -> None:
+    _settings()
     _sysctl("net/ipv4/ip_forward", "1")
-    # as it stands, one error message a second is sent to each host: refusals come late, and traceroute finds no router
-    _sysctl("net/ipv4/icmp_ratelimit", "0")
     with IPRoute() as router:
         _up(router, "lo")
         for name, plan in plans.items():
             subnet = ipaddress.ip_network(plan["subnet"])
             peer = {"ifname": "eth0", "net_ns_fd": made[name].net}
             router.link("add", ifname=name, kind="veth", peer=peer)
-            _address(router, name, str(subnet[1]), subnet.prefixlen)
-            _up(router, name)
+            _up(router, name, [f"{subnet[1]}/{subnet.prefixlen}"])
             with inside(made[name].net, home), IPRoute() as machine:
                 _up(machine, "lo")
-                for address in plan["addresses"]:
-                    _address(machine, "eth0", address, subnet.prefixlen)
-                _up(machine, "eth0")
+                _up(machine, "eth0", [f"{address}/{subnet.prefixlen}" for address in plan["addresses"]])
                 machine.route("add", dst="default", gateway=str(subnet[1]))
-                _sysctl("net/ipv4/ping_group_range", _UNLIMITED_PING)
-                _sysctl("net/ipv4/ip_unprivileged_port_start", "0")
+                _settings()
 
 
-def _up(network: IPRoute, name: str) -> None:
-    network.link("set", index=network.link_lookup(ifname=name)[0], state="up")
+def _up(network: IPRoute, name: str, addresses: Sequence[str] = ()) -> None:
+    """Give an interface its addresses, with the length of their prefix, and take it up."""
+    index = network.link_lookup(ifname=name)[0]
+    for address in addresses:
+        network.addr("add", index=index, address=address)
+    network.link("set", index=index, state="up")
 
 
-def _address(network: IPRoute, name: str, address: str, length: int) -> None:
-    network.addr("add", index=network.link_lookup(ifname=name)[0], address=address, prefixlen=length)
+def _settings() -> None:
+    """Every account may ping and serve at any port here, as far as accounts are known in this user namespace."""
+    first, _, count = map(int, Path("/proc/self/gid_map").read_text().split()[:3])
+    _sysctl("net/ipv4/ping_group_range", f"{first} {min(first + count - 1, _LARGEST_GID)}")
+    _sysctl("net/ipv4/ip_unprivileged_port_start", "0")
+    # as it stands, one error message a second is sent to each host: refusals come late, and traceroute finds no router;
+    # icmp_ratelimit = 0 would do for these, but then the next "no route" is kept back for a second
+    _sysctl("net/ipv4/icmp_ratemask", "0")
 
 
 def _sysctl(name: str, value: str) -> None:
@@ -127,12 +135,14 @@ def _own_files(name: str, nameserver: str, plan: NetworkPlan, folder: Path) -> N
     """Give the present mount namespace a /run, a resolv.conf and a hosts file of its own."""
     place = folder / name
     place.mkdir(mode=0o755)
-    hosts = "".join(f"{address} {host}\n" for host, address in plan["addresses"].items())
+    routers = [(str(ipaddress.ip_network(it["subnet"])[1]), ROUTER) for it in plan["machines"].values()]
+    known = [(address, host) for host, address in plan["addresses"].items()] + routers
+    hosts = "".join(f"{address} {host}\n" for address, host in known)
     files = {
         "/etc/resolv.conf": _resolver(nameserver),
         "/etc/hosts": f"127.0.0.1 localhost\n{hosts}",
     }
-    _mount("tmpfs", "/run", kind="tmpfs", data="mode=1777,size=16m")
+    _cover(Path("/run"), [folder.parent])
     if plan["reserve"]:
         Path("/run/resolv.conf.backup").write_text(_resolver(plan["reserve"]))
     for path, text in files.items():
@@ -150,18 +160,24 @@ def _resolver(nameserver: str) -> str:
     return f"nameserver {nameserver}\noptions timeout:1 attempts:2\n" if nameserver else "# there is no name server\n"
 
 
-def _read_only(home: Path) -> None:
-    """Make all of the present mount namespace read-only, but for a /tmp of its own and `home`."""
-    kept = os.open(home, os.O_PATH)
-    try:
-        _set_read_only("/", recursive=True)
-        _mount("tmpfs", "/tmp", kind="tmpfs", data="mode=1777,size=64m")  # noqa: S108 -- it is the operator's own
-        if not home.exists():  # it lies below /tmp
-            home.mkdir(parents=True)
-        _mount(f"/proc/self/fd/{kept}", str(home), flags=_BIND)
+def _read_only(homes: Sequence[Path]) -> None:
+    """Make all of the present mount namespace read-only, but for a /tmp of its own and `homes`."""
+    _set_read_only("/", recursive=True)
+    for home in homes:
+        _mount(str(home), str(home), flags=_BIND)
+    _cover(Path("/tmp"), homes)  # noqa: S108 -- it is the operator's own
+    for home in homes:
         _set_read_only(str(home), clear=True)
-    finally:
-        os.close(kept)
+
+
+def _cover(place: Path, kept: Sequence[Path]) -> None:
+    """Put an empty folder of one's own over `place`, with what is `kept` below it still there."""
+    below = {path: os.open(path, os.O_PATH) for path in kept if path.is_relative_to(place)}
+    _mount("tmpfs", str(place), kind="tmpfs", flags=_NO_SUID | _NO_DEVICES, data="mode=1777,size=64m")
+    for path, descriptor in below.items():
+        path.mkdir(parents=True)
+        _mount(f"/proc/self/fd/{descriptor}", str(path), flags=_BIND)
+        os.close(descriptor)
 
 
 def _set_read_only(path: str, *, recursive: bool = False, clear: bool = False) -> None:

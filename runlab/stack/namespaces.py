@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
-SANDBOX_CAPABILITIES = ("sandbox", "packet-filter", "route", "port-range", "bandwidth", "ping")
+Capability = Literal["sandbox", "packet-filter", "route", "port-range", "bandwidth", "ping"]
+SANDBOX_CAPABILITIES: tuple[str, ...] = get_args(Capability)
 """What faults and services may count on in the sandbox, and nowhere else."""
 
 _PID = ("--pid", "--ipc", "--fork", "--kill-child")
@@ -25,8 +27,8 @@ _PROBE_S = 5.0
 # what a sandbox does: settings of its own network, mounts of its own, and a mount namespace that is entered again,
 # where one stands before and after on the same folder
 _PROBE = """
-test -w /proc/sys/net/ipv4/ip_forward || mount -o remount,bind,rw /proc/sys
-echo 1 > /proc/sys/net/ipv4/ip_forward
+forward=/proc/sys/net/ipv4/ip_forward
+{ echo 1 > $forward; } 2> /dev/null || { mount -o remount,bind,rw /proc/sys && echo 1 > $forward; }
 mount -t tmpfs -o size=64k runlab /run
 test "$(nsenter --net=/proc/self/ns/net --mount=/proc/self/ns/mnt -- stat -c %d:%i "$1")" = "$(stat -c %d:%i "$1")" ||
     { echo "a process that enters a mount namespace leaves the chroot" >&2; exit 1; }

@@ -7,11 +7,15 @@ enters them at /proc/PID/fd. From then on
 - what connects to one of the inherited listeners, outside, is led to the service's address from within the service's
   own machine, so that a cut between machines does not blind those who look from outside;
 - who connects to the Unix socket in the run's folder and names a host and a port gets a socket that listens there.
+
+It ends with the keeper. Where the kernel does not end everything else as well, since there is no PID namespace, it sees
+to that: guard and runner may be gone, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -22,18 +26,22 @@ from typing import Any
 
 from runlab.model import LabError
 from runlab.stack import machines
-from runlab.stack.folder import listeners_socket
+from runlab.stack.folder import end_run, listeners_socket
 from runlab.stack.machines import Machine
-from runlab.stack.plan import NetworkPlan
+from runlab.stack.plan import ROUTER, NetworkPlan
 
 _AT_ONCE = 128
 _PIECE = 1 << 16
+_ASKED_WITHIN_S = 1.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def main() -> int:
-    """Serve until the keeper ends."""
-    plan: NetworkPlan = json.loads(sys.stdin.buffer.readline())
+    """Serve until the keeper ends, and then end what is left."""
+    os.umask(0o022)
+    plan: NetworkPlan = json.loads(sys.stdin.buffer.readline() or b"null")
+    if not plan:
+        return 0
     place = Path(sys.argv[1])
     places = place / "machines"
     places.mkdir(mode=0o711)
@@ -43,29 +51,32 @@ def main() -> int:
         print(json.dumps({"error": error.message}), flush=True)
         return 1
     asyncio.run(_Forwarder(plan, made).serve(listeners_socket(place)))
+    end_run(place)
     return 0
 
 
 class _Forwarder:
     def __init__(self, plan: NetworkPlan, made: dict[str, Machine]) -> None:
         self._plan, self._made = plan, made
-        self._home = made[machines.ROUTER].net
+        self._home = made[ROUTER].net
 
     async def serve(self, path: Path) -> None:
-        """Lead connections to where they belong, for ever."""
-        loop = asyncio.get_running_loop()
+        """Lead connections to where they belong, until standard input is closed."""
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
         giver = socket.socket(socket.AF_UNIX)
         giver.bind(str(path))
         os.chmod(path, 0o600)  # noqa: PTH101 -- the folder is this account's alone
         giver.listen(_AT_ONCE)
         giver.setblocking(False)
-        loop.add_reader(giver, self._give, giver)
+        giving = asyncio.create_task(self._give_to_all(giver))
         for endpoint, descriptor in self._plan["listeners"].items():
             host, _, port = endpoint.rpartition(":")
             outside = socket.socket(fileno=descriptor)
             await asyncio.start_server(self._leading_to(host, int(port)), sock=outside, backlog=_AT_ONCE)
         print(json.dumps({name: [it.net, it.mounts] for name, it in self._made.items()}), flush=True)
-        await asyncio.Event().wait()
+        await ended.wait()
+        giving.cancel()
 
     def _leading_to(self, host: str, port: int) -> Any:
         async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,19 +101,27 @@ class _Forwarder:
 
         return lead
 
-    def _give(self, giver: socket.socket) -> None:
-        """Answer one who asks for a listener: `{"host": …, "port": …}` -> an error's words, or "" with the socket."""
-        asker, _ = giver.accept()
-        with asker:
+    async def _give_to_all(self, giver: socket.socket) -> None:
+        """Answer those who ask for a listener: `{"host": …, "port": …}` -> `{"errno": …}`, or `{}` with the socket."""
+        loop = asyncio.get_running_loop()
+        while True:
+            asker, _ = await loop.sock_accept(giver)
+            with asker, contextlib.suppress(ValueError, KeyError, TimeoutError, ConnectionError):
+                asker.setblocking(False)
+                async with asyncio.timeout(_ASKED_WITHIN_S):
+                    wanted = json.loads(await loop.sock_recv(asker, _PIECE))
+                self._give(asker, wanted["host"], wanted["port"])
+
+    def _give(self, asker: socket.socket, host: str, port: int) -> None:
+        with self._socket(host) as listener:
             try:
-                wanted = json.loads(asker.recv(_PIECE))
-                with self._socket(wanted["host"]) as listener:
-                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    listener.bind((self._plan["addresses"][wanted["host"]], wanted["port"]))
-                    listener.listen(_AT_ONCE)
-                    socket.send_fds(asker, [b"{}"], [listener.fileno()])
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((self._plan["addresses"][host], port))
+                listener.listen(_AT_ONCE)
             except OSError as error:
-                asker.send(json.dumps({"error": os.strerror(error.errno or 0)}).encode())
+                asker.send(json.dumps({"errno": error.errno}).encode())
+            else:
+                socket.send_fds(asker, [b"{}"], [listener.fileno()])
 
     def _socket(self, host: str) -> socket.socket:
         """A new socket in the namespace of the machine on which `host` is."""

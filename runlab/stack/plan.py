@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+CONTROL, OPERATOR, ROUTER = "control", "operator", "router"
+"""A sandbox's machine of whatever names none, that of the account of the same name, and what lies between all."""
+
 
 class Reservation(TypedDict):
     """What the guard needs before a plan can be made. `hosts`: the ports that must be free on each; for a sandbox they
-    are listened on, and what connects there is led to the service inside.
+    are listened on, and what connects there is led to the service inside. `namespaces`: whether a PID one may be made.
     """
 
     run_id: str
@@ -70,7 +73,8 @@ class MachinePlan(TypedDict):
 class NetworkPlan(TypedDict):
     """A sandbox's network. `addresses` and `places`: of each service and further host its address and its machine.
 
-    `reserve`: the address of the name server kept in reserve, or "". `operator_home`: what the operator may write to.
+    `reserve`: the address of the name server kept in reserve, or "". `homes`: what can be written on the operator's
+    machine.
     `listeners`: "host:port" -> descriptor, outside, of a listening socket (the guard fills it).
     """
 
@@ -78,7 +82,7 @@ class NetworkPlan(TypedDict):
     addresses: dict[str, str]
     places: dict[str, str]
     reserve: str
-    operator_home: str
+    homes: list[str]
     listeners: dict[str, int]
 
 

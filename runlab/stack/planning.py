@@ -20,6 +20,7 @@ from runlab.stack.plan import Account, Health, Plan, ServicePlan
 
 SERVICE_UID = 65534
 OPERATOR_UID = 64197
+_OF_ROOT = ("net_admin", "net_raw", "net_bind_service", "kill", "dac_read_search")
 
 Rules = Callable[[str, str], str]
 """What is to be made of a file of alert rules: (text, file) -> text."""
@@ -46,13 +47,14 @@ def make(
     draft = read(file)
     passwords = {secret.environment: secrets.token_urlsafe(24) for secret in draft.secrets.values()}
     config = folder / "config"
-    network = addressing.network(draft, choice.services, folder) if sandbox else None
-    within = reached(draft, choice.services, network["addresses"]) if network else hosts
+    accounts = _accounts(folder, operator_uid, sandbox=sandbox)
+    homes = [it["environment"]["HOME"] for it in accounts.values()]
+    network = addressing.network(draft, choice.services, homes) if sandbox else None
+    within = network["addresses"] if network else hosts
     known = _variables(draft, folder) | _left_out(draft, choice, within) | passwords
     known |= _prefixed("HOST", within)
     known |= _prefixed("NAME", addressing.names(draft, choice.services, within, resolved=sandbox))
     compose = read(file, known | {"RUN_ID": run_id, **variables})
-    accounts = _accounts(folder, operator_uid, sandbox=sandbox)
     config.mkdir(mode=0o700)
     for name, entry in compose.configs.items():
         (config / name).write_text(entry.content, encoding="utf-8")
@@ -128,18 +130,22 @@ def _secret(folder: Path, service: str, source: str) -> Path:
 def _accounts(folder: Path, operator_uid: int, *, sandbox: bool) -> dict[str, Account]:
     """As root the services' and the operator's accounts differ from ours and from each other; else all are ours.
 
-    A sandbox has its own root besides. Nobody else there has a capability.
+    A sandbox has its own root besides, who rules over its network and signals its processes, and no more. Nobody else
+    there has a capability.
     """
     marked = dict([folders.mark(folder)])
     root = os.geteuid() == 0
 
-    def account(uid: int, home: Path, path: str, *, powerful: bool = False) -> Account:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def account(uid: int, home: Path, path: str, capabilities: Sequence[str] = ()) -> Account:
+        home.mkdir(mode=0o700, parents=True)
         ids = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if root else []
-        none = ["--ambient-caps=-all", "--inh-caps=-all", "--bounding-set=-all"] if sandbox and not root else []
+        kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+        # with an empty bounding set, programs like ping, which a file capability may help, could not even be started
+        kinds = ("inh-caps", "ambient-caps", "bounding-set") if capabilities else ("inh-caps", "ambient-caps")
+        rights = [f"--{kind}={kept}" for kind in kinds] if sandbox else []
         return Account(
             uid=uid if root else os.geteuid(),
-            prefix=["setpriv", *ids, *none, "--no-new-privs", "--"] if not powerful else [],
+            prefix=["setpriv", *ids, *rights, "--no-new-privs", "--"],
             environment={
                 "PATH": path,
                 "LANG": "C.UTF-8",
@@ -155,7 +161,7 @@ def _accounts(folder: Path, operator_uid: int, *, sandbox: bool) -> dict[str, Ac
         "service": account(SERVICE_UID, folder / "services" / ".home", programs.service_path()),
         "operator": account(operator_uid, folder / "operator", system_path()),
     }
-    return accounts | ({"root": account(0, folder / "operator", system_path(), powerful=True)} if sandbox else {})
+    return accounts | ({"root": account(0, folder / "root", system_path(), _OF_ROOT)} if sandbox else {})
 
 
 @dataclass(frozen=True)

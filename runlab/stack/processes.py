@@ -33,7 +33,6 @@ _START_S = 90.0
 _RESTART_S = 60.0
 _END_S = 10.0
 _ANSWER_S = 10.0
-_ANSWER_BYTES = 4096
 
 
 class ProcessStack:
@@ -72,19 +71,15 @@ class ProcessStack:
 
     def listen(self, host: str, port: int) -> socket.socket:
         """A listening TCP socket for this process, at a host and port inside the stack. LabError when it is taken."""
-        if self.runtime != SANDBOX:
-            try:
-                return socket.create_server((self.host(host), port))
-            except OSError as error:
-                raise _taken(host, port, str(error.strerror)) from None
-        with socket.socket(socket.AF_UNIX) as asker:
-            asker.settimeout(_ANSWER_S)
-            asker.connect(str(folder.listeners_socket(self.control.parent)))
-            asker.send(json.dumps({"host": host, "port": port}).encode())
-            answer, descriptors, _, _ = socket.recv_fds(asker, _ANSWER_BYTES, 1)
-        if not descriptors:
-            raise _taken(host, port, json.loads(answer)["error"])
-        return socket.socket(fileno=descriptors[0])
+        address = self.inside(host)
+        try:
+            if self.runtime == SANDBOX:
+                return control.listener(folder.listeners_socket(self.control.parent), host, port)
+            return socket.create_server((address, port))
+        except OSError as error:
+            raise LabError(
+                f"no listener at {host}:{port}: {error.strerror or error}", mend="free the port or take another"
+            ) from None
 
     def secret(self, name: str) -> str:
         """A password made for this run, by its variable's name."""
@@ -242,7 +237,7 @@ def start(
     to `reports`/logs, `reports` being the run's own folder. `rules` is applied to each file of alert rules, those in
     the folder `own_rules` included.
     `time_scale` is ${TIME_SCALE} in the file; `variables` are further ones. `runtime`: see runlab/stack/runtimes.py.
-    `namespaces=False` does without any. Raises LabError, one line, with nothing left running.
+    `namespaces=False` does without one of PIDs. Raises LabError, one line, with nothing left running.
     """
     began = time.monotonic()
     show = progress or Silent()
@@ -285,10 +280,6 @@ def start(
         raise
     stack.start_s = round(time.monotonic() - began, 3)
     return stack
-
-
-def _taken(host: str, port: int, why: str) -> LabError:
-    return LabError(f"no listener at {host}:{port}: {why}", mend="free the port or take another")
 
 
 def attach(socket: Path) -> ProcessStack:

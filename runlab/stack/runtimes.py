@@ -18,11 +18,12 @@ RUNTIMES = EMBEDDED, SANDBOX, PROCESSES
 def pick(wanted: str, *, namespaces: bool = True) -> tuple[str, Runtime]:
     """Which runtime it is to be, "sandbox" or "processes", and what that has and lacks.
 
-    LabError for an unknown one, and for a sandbox that can't be had.
+    Without `namespaces` "embedded" is processes, and a sandbox has no PID namespace. LabError for an unknown one, and
+    for a sandbox that can't be had.
     """
     if wanted not in RUNTIMES:
         raise LabError(f"there is no runtime {wanted}", mend=f"there are {', '.join(RUNTIMES)}")
-    if not namespaces:
+    if wanted == EMBEDDED and not namespaces:
         obstacle: str | None = "no namespaces are to be used"
     else:
         obstacle = "the runtime is processes" if wanted == PROCESSES else sandbox_obstacle()

@@ -21,6 +21,8 @@ def main() -> int:
     if parent := os.environ.get("PARENT_PID"):
         end_with(int(parent))
     # only now, since importing takes most of a second
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+
     from sut.api.app import Readiness, create_app  # noqa: PLC0415
     from sut.api.database import make_engine  # noqa: PLC0415
     from sut.api.provider import from_environment  # noqa: PLC0415
@@ -36,10 +38,12 @@ def main() -> int:
     engine = make_engine()
     if not fits(release, engine):
         return CANNOT_START
-    sessions, provider = make_sessions(), from_environment()
+    registry = CollectorRegistry()
+    sessions, provider = make_sessions(), from_environment(registry)
     more = [make_router(sessions, provider)] if sessions and provider else []
     readiness = Readiness()
-    Server(create_app(release, engine, readiness, more), readiness, drain_s=float(os.environ.get("DRAIN_S", "0"))).run()
+    app = create_app(release, engine, readiness, more, registry)
+    Server(app, readiness, drain_s=float(os.environ.get("DRAIN_S", "0"))).run()
     return 0
 
 

@@ -28,9 +28,15 @@ class Readiness:
     ready: bool = True
 
 
-def create_app(release: Release, engine: Engine, readiness: Readiness, more: Sequence[APIRouter] = ()) -> FastAPI:
-    """Make the application, which disposes of `engine` at its end, with a metrics registry of its own."""
-    registry = CollectorRegistry()
+def create_app(
+    release: Release,
+    engine: Engine,
+    readiness: Readiness,
+    more: Sequence[APIRouter] = (),
+    registry: CollectorRegistry | None = None,
+) -> FastAPI:
+    """Make the application, which disposes of `engine` at its end, and shows `registry` (a new one unless given)."""
+    registry = registry or CollectorRegistry()
     routers = (make_router(engine, release), *more)
 
     @asynccontextmanager

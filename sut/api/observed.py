@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger("sut.api.requests")
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-BORN_WITH = ("500", "503")
+BORN_WITH = ("500", "502", "503", "504")
 """Statuses whose series exist from the start, at 0: a counter born with its first failure shows no rate."""
 
 

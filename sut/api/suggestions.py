@@ -43,7 +43,7 @@ def make_router(sessions: redis.Redis, provider: Provider) -> APIRouter:
         return {"session": token}
 
     @router.get("/suggestions")
-    def suggestions(x_session: Annotated[str, Header()]) -> dict[str, Any]:
+    def suggestions(x_session: Annotated[str, Header()] = "") -> dict[str, Any]:
         try:
             known = sessions.get(f"session:{x_session}")
         except redis.RedisError as error:

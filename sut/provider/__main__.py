@@ -33,6 +33,7 @@ class Provider(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two segments: the second would wait 40 ms for an ACK
     server: Provider
 
     def do_GET(self) -> None:

@@ -282,7 +282,7 @@ def test_one_replica_serves_another_release(stack: ProcessStack) -> None:
 
 def test_proxies_and_toxics_come_and_go(stack: ProcessStack) -> None:
     fault_stacks.need(stack, MIGRATIONS[1])
-    server = Toxiproxy(stack.host("toxiproxy"))
+    server = Toxiproxy(stack.host("toxiproxy"), inside=stack.inside("toxiproxy"))
     before = server.proxies()
     proxy = server.create("there", upstream=f"{stack.host('postgres')}:5432")
     try:

@@ -35,7 +35,7 @@ class LeftOpen(Fault):
             ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"),
             stdin=f"BEGIN;\nALTER TABLE {quoted(self.table)} ADD COLUMN note text;\n",
             environment={
-                "PGHOST": stack.host("postgres"),
+                "PGHOST": stack.inside("postgres"),
                 "PGDATABASE": NAME,
                 "PGUSER": "app",
                 "PGPASSWORD": stack.secret("APP_PASSWORD"),

@@ -1,0 +1,155 @@
+"""The platform's network as its owners see it: who is served, by which region, and where names lead.
+
+Nothing here asks the API itself: a request that waits for a dead provider would keep one of its threads from the users.
+Scenarios look for their goal through it; a step definition never gets one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import httpx
+import pytest
+
+from runlab.arm import Arm
+from runlab.journal import Journal
+from runlab.laboratory import Laboratory
+from runlab.model import Impact, Json, LabError, Stack, UsersRecord
+from verifiers.users import Seen, UsersWatcher
+
+NODES: Final = ("api1", "api2")
+ZONES: Final = ("zone-a", "zone-b")
+NODE_PORT: Final = 8001
+STATS_PORT: Final = 8405
+NAMES: Final[Mapping[str, str]] = {
+    "db.platform.internal": "db",
+    "sessions.platform.internal": "sessions-db",
+    "east.provider.example": "east",
+}
+"""The names by which the platform calls what it needs, and the host that each should lead to."""
+
+SOON_S: Final = 0.4
+"""An answer that takes longer than this is not what the platform is for; usually they take a tenth of it."""
+
+_ROLLED_WITHIN_S = 15.0
+_SETTING = re.compile(r"[A-Z][A-Z0-9_]*")
+"""A release's settings are environment variables; what else a case sets is somebody else's."""
+_ADDRESS = re.compile(r"^\d+\.\d+\.\d+\.\d+$", re.MULTILINE)
+T = TypeVar("T")
+
+
+class Requests:
+    """What a prevention may bound for a part of the requests, e.g. `impact = Requests.suggestions_failed`."""
+
+    @staticmethod
+    def failed(words: str, *parts: str) -> Impact:
+        """How many requests to endpoints whose name holds one of `parts` failed; `words` say which they are."""
+        return Impact(f"failed requests for {words}", "requests", "users' record", lambda r: _seen(r, parts).failures)
+
+    @staticmethod
+    def longest_wait(words: str, *parts: str) -> Impact:
+        """How long one request to such endpoints waited, finished or not."""
+        return Impact(
+            f"longest wait of one request for {words}", "s", "users' record", lambda r: _seen(r, parts).longest_wait_s
+        )
+
+
+def _seen(record: UsersRecord, parts: tuple[str, ...]) -> Seen:
+    assert isinstance(record, Seen)
+    return record.of(*parts)
+
+
+@dataclass
+class Network:
+    """The running platform's network, with the settings of the arm's case."""
+
+    stack: Stack
+    http: httpx.Client
+    users: UsersWatcher
+    journal: Journal
+    settings: Mapping[str, Json]
+
+    def configure(self) -> None:
+        """Have both replicas run with the settings of this case; returns once they serve. LabError: one does not."""
+        settings = {name: value for name, value in self.settings.items() if _SETTING.fullmatch(name)}
+        if not settings:
+            return
+
+        def put(node: str) -> None:
+            url = f"http://{self.stack.host(node)}:{NODE_PORT}/release"
+            answer = self.http.put(url, json={"release": "1", "settings": settings}, timeout=_ROLLED_WITHIN_S)
+            if not answer.is_success:
+                raise LabError(f"{node} does not run with {settings}: {answer.text}")
+
+        _at_once(put, NODES)
+
+    def take_out(self, replica: str) -> None:
+        """Have the load balancer, by its own maintenance mode, send nothing to this replica. LabError: it does not."""
+        stats = f"http://{self.stack.host('lb')}:{STATS_PORT}/stats"
+        self.http.post(stats, data={"s": replica, "action": "maint", "b": "api"})
+        table = self.http.get(f"{stats};csv").text.removeprefix("# ").splitlines()
+        status = next((row["status"] for row in csv.DictReader(table) if row["svname"] == replica), "unknown")
+        if status != "MAINT":
+            raise LabError(f"the load balancer has {replica} as {status}, not in maintenance")
+
+    def serves(self, *parts: str) -> bool:
+        """Whether of late requests to endpoints whose names hold one of `parts` were answered, all of them well and
+        soon."""
+        return self.users.serves(*parts, within_s=SOON_S)
+
+    def region(self) -> str:
+        """The provider's region that both replicas are told to use, or both answers where they differ."""
+        told = _at_once(self._region, NODES)
+        return " and ".join(dict.fromkeys(told))
+
+    def names(self, name: str | None = None) -> str:
+        """What both zones get for `name`, or for the case's own: the "right" address, a "wrong" one, "no answer"."""
+        asked = name or str(self.settings["hostname"])
+        right = self.stack.inside(NAMES[asked])
+        answers = _at_once(lambda zone: self._address(asked, zone), ZONES)
+        if not all(answers):
+            return "no answer"
+        return "right" if set(answers) == {right} else "wrong"
+
+    def told_after_s(self, *alerts: str) -> float:
+        """Seconds from the trigger of this arm until the first of `alerts` was delivered; how long ago the trigger was
+        when none was yet."""
+        events = self.journal.of_arm()
+        began: float = next(event["t"] for event in events if event["kind"] == "trigger")
+        delivered = [
+            event["t"]
+            for event in events
+            if event["kind"] == "signal" and event["signal_kind"] == "alert" and event["name"] in alerts
+        ]
+        return max(0.0, min(delivered, default=time.monotonic()) - began)
+
+    def _region(self, node: str) -> str:
+        answer = self.http.get(f"http://{self.stack.host(node)}:{NODE_PORT}/release").raise_for_status()
+        return str(answer.json().get("settings", {}).get("PROVIDER_REGION", "east"))
+
+    def _address(self, name: str, zone: str) -> str:
+        """The address that a program in this zone would get; "" for no answer."""
+        argv = ["dig", "+short", "+time=1", "+tries=1", name]
+        printed = self.stack.execute(argv, account="operator", on=zone, time_limit_s=5.0).stdout
+        return next(iter(_ADDRESS.findall(printed)), "")
+
+
+def _at_once(ask: Callable[[str], T], of: tuple[str, ...]) -> list[T]:
+    """What each answers, asked side by side: one that hangs must not keep the other waiting."""
+    with ThreadPoolExecutor(len(of)) as pool:
+        return list(pool.map(ask, of))
+
+
+@pytest.fixture
+def network(arm: Arm, laboratory: Laboratory) -> Iterator[Network]:
+    """The platform's network, for one arm."""
+    users = next((watcher for watcher in laboratory.watchers if isinstance(watcher, UsersWatcher)), None)
+    assert users is not None, "nobody watches the users"
+    with httpx.Client(timeout=2.0, trust_env=False) as http:
+        yield Network(laboratory.stack, http, users, laboratory.journal, arm.settings)
