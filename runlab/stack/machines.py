@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,11 +162,14 @@ def _resolver(nameserver: str) -> str:
 
 
 def _read_only(homes: Sequence[Path]) -> None:
-    """Make all of the present mount namespace read-only, but for a /tmp of its own and `homes`."""
+    """Make all of the present mount namespace read-only, but for a /tmp of its own and `homes`.
+
+    Programs that lie below /tmp, as those of a checkout there do, are found all the same.
+    """
     _set_read_only("/", recursive=True)
     for home in homes:
         _mount(str(home), str(home), flags=_BIND)
-    _cover(Path("/tmp"), homes)  # noqa: S108 -- it is the operator's own
+    _cover(Path("/tmp"), [*homes, Path(sys.prefix).resolve()])  # noqa: S108 -- it is the operator's own
     for home in homes:
         _set_read_only(str(home), clear=True)
 

@@ -27,6 +27,10 @@ _PROBE_S = 5.0
 # what a sandbox does: settings of its own network, mounts of its own, and a mount namespace that is entered again,
 # where one stands before and after on the same folder
 _PROBE = """
+effective=$((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)))
+for capability in 12:NET_ADMIN 18:SYS_CHROOT 21:SYS_ADMIN; do
+    test $((effective >> ${capability%:*} & 1)) = 1 || { echo "CAP_${capability#*:} is missing" >&2; exit 1; }
+done
 forward=/proc/sys/net/ipv4/ip_forward
 { echo 1 > $forward; } 2> /dev/null || { mount -o remount,bind,rw /proc/sys && echo 1 > $forward; }
 mount -t tmpfs -o size=64k runlab /run

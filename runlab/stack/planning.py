@@ -20,7 +20,8 @@ from runlab.stack.plan import Account, Health, Plan, ServicePlan
 
 SERVICE_UID = 65534
 OPERATOR_UID = 64197
-_OF_ROOT = ("net_admin", "net_raw", "net_bind_service", "kill", "dac_read_search")
+_OF_ROOT = {"dac_read_search": 2, "kill": 5, "net_bind_service": 10, "net_admin": 12, "net_raw": 13}
+"""The capabilities of a sandbox's root, with their numbers (capabilities(7))."""
 
 Rules = Callable[[str, str], str]
 """What is to be made of a file of alert rules: (text, file) -> text."""
@@ -161,7 +162,16 @@ def _accounts(folder: Path, operator_uid: int, *, sandbox: bool) -> dict[str, Ac
         "service": account(SERVICE_UID, folder / "services" / ".home", programs.service_path()),
         "operator": account(operator_uid, folder / "operator", system_path()),
     }
-    return accounts | ({"root": account(0, folder / "root", system_path(), _OF_ROOT)} if sandbox else {})
+    return accounts | ({"root": account(0, folder / "root", system_path(), _of_root())} if sandbox else {})
+
+
+def _of_root() -> list[str]:
+    """A user namespace has all capabilities; root in a container may lack some, for good."""
+    if os.geteuid() != 0:
+        return list(_OF_ROOT)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    bounding = int(status["CapBnd"], 16)
+    return [name for name, number in _OF_ROOT.items() if bounding >> number & 1]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 
 import httpx
@@ -284,10 +282,11 @@ def test_proxies_and_toxics_come_and_go(stack: ProcessStack) -> None:
     fault_stacks.need(stack, MIGRATIONS[1])
     server = Toxiproxy(stack.host("toxiproxy"), inside=stack.inside("toxiproxy"))
     before = server.proxies()
-    proxy = server.create("there", upstream=f"{stack.host('postgres')}:5432")
+    proxy = server.create("there", upstream=f"{stack.inside('postgres')}:5432")
     try:
-        with closing(socket.create_connection(proxy.address, timeout=2)):
-            pass
+        host, port = proxy.address
+        asked = ("pg_isready", f"--host={host}", f"--port={port}", "--username=app")
+        assert stack.execute(asked, account="operator").status == 0
         with pytest.raises(LabError, match=r"^toxiproxy .*: proxy already exists"):
             server.create("there", upstream="127.0.0.1:1")
         slow = Toxic("slow", "latency", attributes={"latency": 30, "jitter": 0})

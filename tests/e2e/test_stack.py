@@ -1,4 +1,4 @@
-"""The `processes` runtime with real servers: start, use, break, stop; with a PID namespace and without."""
+"""Real servers: start, use, break, stop; in a sandbox, and as processes with a PID namespace and without."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import pytest
 from runlab.model import LabError
 from runlab.stack import processes
 from runlab.stack.children import OUTPUT_LIMIT
+from runlab.stack.namespaces import sandbox_obstacle
 from runlab.stack.processes import ProcessStack
 from runlab.waiting import wait_until
 
@@ -29,12 +30,13 @@ COMPOSE = ROOT / "compose" / "compose.yaml"
 
 def begin(reports: Path, file: Path = COMPOSE, **options: Any) -> ProcessStack:
     defaults: dict[str, Any] = {"run_id": "e2e", "time_scale": 1.0, "rules": lambda text, _: text}
+    defaults["runtime"] = "processes"
     return processes.start(file, reports=reports, **{**defaults, **options})
 
 
 def login(stack: ProcessStack, application: str = "") -> dict[str, str]:
     password = stack.secret("POSTGRES_PASSWORD")
-    names = {"PGHOST": stack.host("postgres"), "PGUSER": "postgres", "PGPASSWORD": password}
+    names = {"PGHOST": stack.inside("postgres"), "PGUSER": "postgres", "PGPASSWORD": password}
     return {**names, "PGAPPNAME": application}
 
 
@@ -44,9 +46,19 @@ def ask(stack: ProcessStack, sql: str) -> list[str]:
     return result.stdout.splitlines()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["namespace", "plain"])
+KINDS: dict[str, dict[str, Any]] = {
+    "sandbox": {"runtime": "sandbox"},
+    "namespace": {"runtime": "processes"},
+    "plain": {"runtime": "processes", "namespaces": False},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
-    running = begin(tmp_path_factory.mktemp("reports"), services={"postgres", "pushgateway"}, namespaces=request.param)
+    if request.param == "sandbox" and (why := sandbox_obstacle()):
+        pytest.skip(why)
+    reports, services = tmp_path_factory.mktemp("reports"), {"postgres", "pushgateway"}
+    running = begin(reports, services=services, **KINDS[request.param])
     yield running
     folder, host = running.control.parent, running.host("postgres")
     running.stop()
@@ -73,14 +85,16 @@ def test_accounts_are_apart_where_they_can_be(stack: ProcessStack) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="one account cannot be kept from its own files")
 def test_the_operator_reads_neither_data_nor_secrets(stack: ProcessStack) -> None:
-    data = stack.data_folder("postgres")
+    data, hidden = stack.data_folder("postgres"), stack.runtime == "sandbox"
     server = data.joinpath("postmaster.pid").read_text().split()[0]
     for path in (data, data / "pg_hba.conf", stack.control.parent / "config", f"/proc/{server}/environ"):
         refused = stack.execute(["cat", str(path)], account="operator")
         assert refused.status != 0
-        assert "Permission denied" in refused.stderr
+        # in a sandbox the operator does not even see them
+        assert ("No such file" if hidden and str(path).startswith("/tmp") else "Permission denied") in refused.stderr
     join = f"import socket; socket.socket(socket.AF_UNIX).connect({str(stack.control)!r})"
-    assert "PermissionError" in stack.execute([sys.executable, "-c", join], account="operator").stderr
+    refusal = "FileNotFoundError" if hidden else "PermissionError"
+    assert refusal in stack.execute([sys.executable, "-c", join], account="operator").stderr
 
 
 def test_the_environment_is_made_from_nothing(stack: ProcessStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +166,7 @@ def test_a_service_that_dies_is_named_with_its_last_words_and_restarts(stack: Pr
 
 
 def test_reset_runs_the_services_commands(stack: ProcessStack) -> None:
-    gateway = f"http://{stack.host('pushgateway')}:9091/metrics"
+    gateway = f"http://{stack.inside('pushgateway')}:9091/metrics"
     push = ["sh", "-c", f"echo 'left_over 1' | curl -fsS --data-binary @- {gateway}/job/x"]
     assert stack.execute(push, account="operator").status == 0
     assert "left_over" in stack.execute(["curl", "-s", gateway], account="operator").stdout
@@ -191,7 +205,7 @@ def test_passwords_are_in_no_log_and_no_argument_list(stack: ProcessStack) -> No
 
 def test_the_environment_names_every_version(stack: ProcessStack) -> None:
     about = stack.environment()
-    assert about["runtime"] == "processes"
+    assert about["runtime"] == stack.runtime
     assert "PostgreSQL" in about["services"]["postgres"]["version"]
     assert about["services"]["pushgateway"] == {
         "host": stack.host("pushgateway"),
@@ -316,7 +330,9 @@ def test_an_alert_reaches_the_runner_with_the_runs_id(tmp_path: Path) -> None:
 
     stack = begin(tmp_path, services={"prometheus", "alertmanager", "pushgateway"}, rules=lambda *_: RULES)
     try:
-        with ThreadingHTTPServer((stack.host("runner"), 9099), Receiver) as server:
+        with ThreadingHTTPServer(("", 0), Receiver, bind_and_activate=False) as server:
+            server.socket.close()
+            server.socket = stack.listen("runner", 9099)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             alert = received.get(timeout=10)["alerts"][0]
             server.shutdown()

@@ -77,7 +77,7 @@ def test_releases_are_swapped_and_one_that_is_not_there_is_refused_in_its_own_wo
 def test_an_order_that_makes_no_sense_changes_nothing(node: Running, body: bytes) -> None:
     answer = httpx.put(f"http://{node.host}:8001/release", content=body, trust_env=False)
     assert answer.status_code == 422
-    assert node.status() == {"release": "1", "state": "serving", "starts": 1, "detail": ""}
+    assert node.status() == {"release": "1", "settings": {}, "state": "serving", "starts": 1, "detail": ""}
 
 
 def test_sigterm_ends_the_child_after_it_has_said_so(node: Running) -> None:
