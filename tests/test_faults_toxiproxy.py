@@ -85,6 +85,7 @@ def test_no_json_is_no_answer(serve: Serve) -> None:
 def test_what_was_not_done_is_noticed_by_reading_it_back(serve: Serve) -> None:
     other = {**PROXY, "upstream": "elsewhere:1"}
     ok = {"POST /proxies": (201, PROXY), "POST /proxies/db/toxics": (200, {}), "DELETE /proxies/db": (204, b"")}
+    ok["POST /proxies/db"] = (200, PROXY)
     assert refusal(lambda: serve({**ok, "GET /proxies": (200, {})}).create("db", upstream="h:5432")) == (
         "it has no proxy db"
     )
@@ -97,6 +98,7 @@ def test_what_was_not_done_is_noticed_by_reading_it_back(serve: Serve) -> None:
         "proxy db has listen '127.0.0.1:1234', not '127.0.0.1:1'"
     )
     assert refusal(lambda: still.remove("db")) == "proxy db is still there after its removal"
+    assert refusal(lambda: still.enable("db", enabled=False)) == "proxy db has enabled True, not False"
     assert refusal(lambda: still.add_toxic("db", SLOW)) == "toxic slow of proxy db is not there although it was added"
 
 
