@@ -180,6 +180,8 @@ def _cover(place: Path, kept: Sequence[Path]) -> None:
     _mount("tmpfs", str(place), kind="tmpfs", flags=_NO_SUID | _NO_DEVICES, data="mode=1777,size=64m")
     for path, descriptor in below.items():
         path.mkdir(parents=True)
+        for above in (one for one in path.parents if one.is_relative_to(place) and one != place):
+            above.chmod(0o711)  # what lies there is not for everybody to see, as in the folders that are covered
         _mount(f"/proc/self/fd/{descriptor}", str(path), flags=_BIND)
         os.close(descriptor)
 

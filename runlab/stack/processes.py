@@ -1,4 +1,4 @@
-"""The `processes` runtime: real servers as processes of this machine, each on a loopback address of its own.
+"""A stack of real servers as processes of this machine: each on a loopback address of its own, or in a sandbox.
 
 No container engine and no privileges are needed. `start` makes a stack, `attach` joins a running one. Who ends what
 is told in runlab/stack/guard.py.

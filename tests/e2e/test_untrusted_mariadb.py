@@ -53,7 +53,7 @@ def unchecked(
     stack: ProcessStack, query: str, role: str = "oncall", password: str = "ONCALL_PASSWORD"
 ) -> CommandResult:
     """The client with this query, as if nothing had looked at it."""
-    login = Login(stack.host("mariadb"), "platform", role, stack.secret(password), 5.0)
+    login = Login(stack.inside("mariadb"), "platform", role, stack.secret(password), 5.0)
     argv, environment = command(query, login)
     return stack.execute(argv, account="operator", environment=environment)
 
@@ -110,7 +110,7 @@ def test_the_role_may_not_either(stack: ProcessStack, query: str) -> None:
 def test_a_session_is_found_and_ended(operator: Operator, stack: ProcessStack) -> None:
     stack.hold(
         "sleeper",
-        command("SELECT SLEEP(60)", Login(stack.host("mariadb"), "platform", "app", stack.secret("APP_PASSWORD"), 60))[
+        command("SELECT SLEEP(60)", Login(stack.inside("mariadb"), "platform", "app", stack.secret("APP_PASSWORD"), 60))[
             0
         ],
         environment={"MYSQL_PWD": stack.secret("APP_PASSWORD")},

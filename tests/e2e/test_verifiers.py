@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -81,6 +82,9 @@ class Servers:
 
     def host(self, service: str) -> str:
         return f"{self.block}.{('runner', 'prometheus', 'alertmanager', 'pushgateway').index(service) + 1}"
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        return socket.create_server((self.host(host), port))
 
     def start(self, service: str, *arguments: str) -> None:
         """Ends with the test process, even when that is killed."""
