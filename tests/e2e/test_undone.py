@@ -110,6 +110,7 @@ def _start(place: Path, chosen: str) -> subprocess.Popen[bytes]:
         ("runbooks", ROOT / "runbooks"),
         ("compose", ROOT / "compose/compose.yaml"),
         ("reports", place),
+        ("runtime", "processes"),  # the end of a sandbox is tried in test_sandbox_killed.py
     ):
         settings, count = re.subn(rf'^{name} = ".*?"', f'{name} = "{value}"', settings, flags=re.MULTILINE)
         assert count == 1
