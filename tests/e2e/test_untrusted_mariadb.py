@@ -108,11 +108,10 @@ def test_the_role_may_not_either(stack: ProcessStack, query: str) -> None:
 
 
 def test_a_session_is_found_and_ended(operator: Operator, stack: ProcessStack) -> None:
+    owner = Login(stack.inside("mariadb"), "platform", "app", stack.secret("APP_PASSWORD"), 60)
     stack.hold(
         "sleeper",
-        command("SELECT SLEEP(60)", Login(stack.inside("mariadb"), "platform", "app", stack.secret("APP_PASSWORD"), 60))[
-            0
-        ],
+        command("SELECT SLEEP(60)", owner)[0],
         environment={"MYSQL_PWD": stack.secret("APP_PASSWORD")},
     )
     query = "SELECT id, info FROM information_schema.processlist WHERE user = 'app'"
