@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
+from abc import abstractmethod
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -17,9 +18,10 @@ import httpx
 
 from faults import clients, greedy, links
 from faults.links import Exchange
-from faults.packet_filter import ROUTER, interface
+from faults.machines import interface, run
 from runlab import databases
 from runlab.model import Fault, LabError, Observation, Stack, Undo
+from runlab.stack.plan import ROUTER
 from runlab.waiting import wait_until
 
 USED_UP_WITHIN_S: Final = 20.0
@@ -136,9 +138,9 @@ class _Compared(Fault):
     link: str
     machine: str
 
+    @abstractmethod
     def is_so(self, exchange: Exchange) -> bool:
         """Whether an exchange was what this fault makes of it."""
-        raise NotImplementedError
 
     def examine(self, stack: Stack, machine: str) -> Exchange:
         """An exchange that would show the fault."""
@@ -213,7 +215,7 @@ class LocalPortsExhausted(_Compared):
 
     def _range(self, stack: Stack) -> str:
         """As the kernel's file has it, with a tab between the first port and the last."""
-        return _root(stack, self.machine, "sysctl", "-n", _RANGE).strip()
+        return run(stack, self.machine, "sysctl", "-n", _RANGE).stdout.strip()
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,7 @@ class BandwidthUsedUp(_Compared):
     def inject(self, stack: Stack, undo: Undo) -> None:
         """The queue before the line holds what goes over it in 0.4 s."""
         shape = ("rate", f"{self.kbit}kbit", "burst", "4kb", "latency", "400ms")
-        _root(stack, ROUTER, "tc", "qdisc", "add", "dev", self.machine, "root", "tbf", *shape)
+        run(stack, ROUTER, "tc", "qdisc", "add", "dev", self.machine, "root", "tbf", *shape)
         serves = {"does": "serve", "port": _SOURCE_PORT}
         fetches = {"does": "fetch", "host": stack.inside("db"), "port": _SOURCE_PORT, "streams": _STREAMS}
         stack.hold(str(undo["serves"]), links.program(greedy.__file__, serves), on=_SOURCE)
@@ -321,7 +323,7 @@ class BandwidthUsedUp(_Compared):
         stack.release(str(undo["fetches"]))
         stack.release(str(undo["serves"]))
         if self._is_shaped(stack):
-            _root(stack, ROUTER, "tc", "qdisc", "del", "dev", self.machine, "root")
+            run(stack, ROUTER, "tc", "qdisc", "del", "dev", self.machine, "root")
 
     def witness(self, stack: Stack, undo: Undo) -> Observation:  # noqa: ARG002
         holds, detail = self.compared(stack)
@@ -341,7 +343,7 @@ class BandwidthUsedUp(_Compared):
         return self.kbit * 125
 
     def _is_shaped(self, stack: Stack) -> bool:
-        return " tbf " in f" {_root(stack, ROUTER, 'tc', 'qdisc', 'show', 'dev', self.machine)}"
+        return " tbf " in f" {run(stack, ROUTER, 'tc', 'qdisc', 'show', 'dev', self.machine).stdout}"
 
 
 def _refuse_other_than(least: int, most: int, given: int) -> None:
@@ -350,22 +352,13 @@ def _refuse_other_than(least: int, most: int, given: int) -> None:
 
 
 def _set(stack: Stack, machine: str, ports: str) -> None:
-    _root(stack, machine, "sysctl", "-q", "-w", f"{_RANGE}={ports}")
+    run(stack, machine, "sysctl", "-q", "-w", f"{_RANGE}={ports}")
 
 
 def _end_connections(stack: Stack, machine: str, host: str, port: int, which: str) -> None:
     """End the machine's connections to that server, of which `which` is true in the words of ss(8)."""
-    _root(stack, machine, "ss", "-K", "-Htn", f"dst {host} dport = :{port} and {which}")
+    run(stack, machine, "ss", "-K", "-Htn", f"dst {host} dport = :{port} and {which}")
 
 
 def _nat(stack: Stack, *arguments: str) -> str:
-    return _root(stack, ROUTER, "iptables", "-w", "-t", "nat", *arguments)
-
-
-def _root(stack: Stack, machine: str, *argv: str) -> str:
-    """What the command prints, run by the sandbox's root on that machine. LabError, in its words, when it fails."""
-    done = stack.execute(argv, account="root", on=machine)
-    if done.status != 0:
-        words = done.stderr.strip().splitlines()
-        raise LabError(f"{argv[0]} on {machine}: {words[-1] if words else f'status {done.status}'}")
-    return done.stdout
+    return run(stack, ROUTER, "iptables", "-w", "-t", "nat", *arguments).stdout

@@ -10,24 +10,20 @@ nobody listens (`Rejected`), or that there is no way (`HostUnreachable`).
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from faults.machines import interface, last_words, run
 from runlab.model import CommandResult, Fault, Json, LabError, Observation, Stack, Undo
+from runlab.stack.plan import ROUTER
 from runlab.waiting import DeadlineError, wait_until
-
-ROUTER: Final = "router"
-"""The machine through which all others reach each other; its interfaces are called by the machines behind them."""
 
 _BITES_WITHIN_S = 5.0
 _COUNTED = re.compile(r" -c (\d+) \d+")
-_ADDRESS = re.compile(r"\s(\d+\.\d+\.\d+\.\d+/\d+)")
 
 
 @dataclass(frozen=True)
@@ -114,21 +110,10 @@ class HostUnreachable(_Rule):
         return ("-j", "REJECT", "--reject-with", "icmp-host-unreachable")
 
 
-def interface(stack: Stack, machine: str) -> ipaddress.IPv4Interface:
-    """The router's own address on the side of `machine`, with the machine's subnet. LabError: there is none such."""
-    told = stack.execute(["ip", "-4", "-brief", "address", "show", "dev", machine], account="root", on=ROUTER)
-    found = _ADDRESS.search(told.stdout)
-    if told.status != 0 or found is None:
-        raise LabError(f"the router knows no machine {machine!r}: {_last_words(told)}", mend="see `network` in compose")
-    return ipaddress.IPv4Interface(found[1])
-
-
 def _end_connections(stack: Stack, source: str, target: str, port: int) -> None:
     """End what stands between the source and the target; their owners on the source learn of it at once."""
     only = ["dport", "=", f":{port}"] if port else []
-    ended = stack.execute(["ss", "-K", "-Htn", "dst", target, *only], account="root", on=source)
-    if ended.status != 0:
-        raise LabError(f"ss on {source}: {_last_words(ended)}")
+    run(stack, source, "ss", "-K", "-Htn", "dst", target, *only)
 
 
 def _rules(stack: Stack, comment: str) -> list[tuple[str, int]]:
@@ -152,9 +137,5 @@ def _chain(stack: Stack) -> list[tuple[str, int]]:
 def _iptables(stack: Stack, *arguments: str) -> CommandResult:
     done = stack.execute(["iptables", "-w", *arguments], account="root", on=ROUTER)
     if done.status != 0:
-        raise LabError(f"iptables on the router: {_last_words(done)}")
+        raise LabError(f"iptables on the router: {last_words(done)}")
     return done
-
-
-def _last_words(command: CommandResult) -> str:
-    return next(reversed(command.stderr.strip().splitlines()), f"status {command.status}")

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from faults.packet_filter import ROUTER, interface
+from faults.machines import interface, run
 from runlab.model import CommandResult, Fault, LabError, Observation, Stack, Undo
+from runlab.stack.plan import ROUTER
 
 DATA: Final = "data"
 WITNESS: Final = "operator"
@@ -66,7 +67,7 @@ class _Cut(Fault):
             _rule(stack, "delete", *mine)
         for machine, other in self.between if rules else ():
             far = ["dst", _of(undo, "networks", other)] if other else ["not", "dst", _of(undo, "networks", machine)]
-            _run(stack, machine, "ss", "-K", "-Htn", "state", "connected", *far)
+            run(stack, machine, "ss", "-K", "-Htn", "state", "connected", *far)
 
     def witness(self, stack: Stack, undo: Undo) -> Observation:
         """Nobody comes through where it is cut, and everybody does beside it."""
@@ -139,7 +140,7 @@ def _of(undo: Undo, kind: str, machine: str) -> str:
 
 def _address(stack: Stack, machine: str) -> str:
     """The machine's own first address."""
-    found = _ADDRESS.search(_run(stack, machine, "ip", "-4", "-brief", "address", "show", "dev", "eth0").stdout)
+    found = _ADDRESS.search(run(stack, machine, "ip", "-4", "-brief", "address", "show", "dev", "eth0").stdout)
     if found is None:
         raise LabError(f"{machine} has no address")
     return found[1]
@@ -151,12 +152,4 @@ def _echoes(stack: Stack, source: str, address: str) -> bool:
 
 
 def _rule(stack: Stack, *arguments: str) -> CommandResult:
-    return _run(stack, ROUTER, "ip", "rule", *arguments)
-
-
-def _run(stack: Stack, machine: str, *argv: str) -> CommandResult:
-    done = stack.execute(argv, account="root", on=machine)
-    if done.status != 0:
-        words = done.stderr.strip().splitlines()
-        raise LabError(f"{argv[0]} on {machine}: {words[-1] if words else f'status {done.status}'}")
-    return done
+    return run(stack, ROUTER, "ip", "rule", *arguments)
