@@ -18,14 +18,11 @@ from runlab.journal import Journal
 from runlab.model import Claim, CommandResult, Json, JsonObject, Stack
 from runlab.settings import ConsoleSettings, Family
 from runlab.sqltext import NO_TEXT, Client, Login, RefusedError
+from runlab.stack.plan import CONTROL, OPERATOR
+from runlab.stack.runtimes import SANDBOX
 
 CURL = "curl"
-OPERATOR = "operator"
-"""The operator's own host."""
-CONTROL = "control"
-"""The host on which commands of other accounts than the operator's run."""
 ROOT = "root"
-SANDBOX = "sandbox"
 NOT_FOUND = 127
 """The status of a command whose program is not installed."""
 CLIENTS: Mapping[str, Client] = {"psql": psql, "mariadb": mariadb}

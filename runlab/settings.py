@@ -6,11 +6,12 @@ import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runlab.model import LabError
+from runlab.stack.runtimes import RUNTIMES, Kind
 
 _UNKNOWN = "remove it or mend its name"
 
@@ -61,10 +62,6 @@ def shipped_compose() -> Path:
     return shipped if shipped.exists() else package.parent / "compose" / "compose.yaml"
 
 
-Runtime = Literal["embedded", "sandbox", "processes"]
-RUNTIMES: tuple[str, ...] = get_args(Runtime)
-
-
 class StackSettings(_Strict):
     """Where the description of the services lies and where runs write, relative to lab.toml.
 
@@ -75,7 +72,7 @@ class StackSettings(_Strict):
     compose: Path = Field(default_factory=shipped_compose)
     rules: Path | None = None
     reports: Path = Path("reports")
-    runtime: Runtime = "embedded"
+    runtime: Kind = "embedded"
 
 
 class Settings(_Strict):

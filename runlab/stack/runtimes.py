@@ -6,13 +6,16 @@ filter. *processes*: all on one host. *embedded*: a sandbox where the kernel all
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from runlab.model import LabError
 from runlab.stack import programs
 from runlab.stack.choice import Runtime
 from runlab.stack.namespaces import SANDBOX_CAPABILITIES, sandbox_obstacle
 
-EMBEDDED, SANDBOX, PROCESSES = "embedded", "sandbox", "processes"
-RUNTIMES = EMBEDDED, SANDBOX, PROCESSES
+Kind = Literal["embedded", "sandbox", "processes"]
+RUNTIMES: tuple[str, ...] = get_args(Kind)
+EMBEDDED, SANDBOX, PROCESSES = RUNTIMES
 
 
 def pick(wanted: str, *, namespaces: bool = True) -> tuple[str, Runtime]:
