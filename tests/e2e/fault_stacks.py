@@ -16,6 +16,7 @@ from runlab.databases import Connection
 from runlab.model import Fault
 from runlab.setup import programs
 from runlab.stack import ending, processes
+from runlab.stack.namespaces import sandbox_obstacle
 from runlab.stack.processes import ProcessStack
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,9 +24,15 @@ RUN = "faults"
 CLIENTS = (b"psql", b"mariadb")
 
 
-def start(reports: Path, *services: str) -> Iterator[ProcessStack]:
-    """A stack of these services, until its end; without those of them for which this machine has no program."""
-    absent = {"toxiproxy"} if programs.find("toxiproxy-server") is None else set()
+def start(reports: Path, *services: str, runtime: str = "embedded") -> Iterator[ProcessStack]:
+    """A stack of these services, until its end; without those of them for which this machine has no program.
+
+    Skips the test where there can be no sandbox and it is to be one.
+    """
+    obstacle = sandbox_obstacle() if runtime == "sandbox" else None
+    if obstacle:
+        pytest.skip(obstacle)
+    absent = {"toxiproxy", "toxiproxy-east"} if programs.find("toxiproxy-server") is None else set()
     running = processes.start(
         ROOT / "compose" / "compose.yaml",
         reports=reports,
@@ -33,6 +40,7 @@ def start(reports: Path, *services: str) -> Iterator[ProcessStack]:
         time_scale=1.0,
         rules=lambda text, _: text,
         services=set(services) - absent,
+        runtime=runtime,
     )
     yield running
     running.stop()

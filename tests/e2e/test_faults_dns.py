@@ -12,11 +12,10 @@ import pytest
 from faults import dns
 from faults.dns import NameServerDown, StaleCache, WrongRecord
 from runlab.model import Fault, LabError, Undo
-from runlab.stack import processes
 from runlab.stack.namespaces import sandbox_obstacle
 from runlab.stack.processes import ProcessStack
 from runlab.waiting import wait_until
-from tests.e2e.fault_stacks import ROOT, RUN
+from tests.e2e import fault_stacks
 from tests.e2e.test_faults import heal, write_journal
 
 SERVICES = {"dns", "public-dns", "cache-a", "cache-b", "toxiproxy", "postgres"}
@@ -42,17 +41,7 @@ pytestmark = pytest.mark.skipif(OBSTACLE is not None, reason=OBSTACLE or "")
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
     """The name servers, and somebody who can have a connection."""
-    running = processes.start(
-        ROOT / "compose" / "compose.yaml",
-        reports=tmp_path_factory.mktemp("reports"),
-        run_id=RUN,
-        time_scale=1.0,
-        rules=lambda text, _: text,
-        services=SERVICES,
-        runtime="sandbox",
-    )
-    yield running
-    running.stop()
+    yield from fault_stacks.start(tmp_path_factory.mktemp("reports"), *SERVICES, runtime="sandbox")
 
 
 @pytest.fixture

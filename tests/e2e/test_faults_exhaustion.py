@@ -12,11 +12,8 @@ from faults import exhaustion, links
 from faults.exhaustion import BandwidthUsedUp, LocalPortsExhausted, NatExhausted, PoolExhausted
 from runlab import databases
 from runlab.model import Fault, LabError, Undo
-from runlab.stack import processes
-from runlab.stack.namespaces import sandbox_obstacle
 from runlab.stack.processes import ProcessStack
 from tests.e2e import fault_stacks
-from tests.e2e.fault_stacks import ROOT, RUN
 from tests.e2e.test_faults import heal, write_journal
 
 SERVICES = {"postgres", "migrate", "provider-east", "toxiproxy", "toxiproxy-east", "api1", "api2"}
@@ -40,20 +37,7 @@ STATE = [
 @pytest.fixture(scope="module", params=["sandbox", "processes"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
     """The API and what it asks, without its users."""
-    obstacle = sandbox_obstacle()
-    if request.param == "sandbox" and obstacle:
-        pytest.skip(obstacle)
-    running = processes.start(
-        ROOT / "compose" / "compose.yaml",
-        reports=tmp_path_factory.mktemp("reports"),
-        run_id=RUN,
-        time_scale=1.0,
-        rules=lambda text, _: text,
-        services=SERVICES,
-        runtime=request.param,
-    )
-    yield running
-    running.stop()
+    yield from fault_stacks.start(tmp_path_factory.mktemp("reports"), *SERVICES, runtime=request.param)
 
 
 def is_of(fault: Fault) -> str:

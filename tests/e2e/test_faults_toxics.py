@@ -16,11 +16,8 @@ from faults.links import LINKS
 from faults.toxics import Bandwidth, CutData, Down, Latency, OnLink, ResetPeer, SlowClose, Timeout
 from faults.toxiproxy import Toxiproxy
 from runlab.model import LabError, Undo
-from runlab.stack import processes
-from runlab.stack.namespaces import sandbox_obstacle
 from runlab.stack.processes import ProcessStack
 from tests.e2e import fault_stacks
-from tests.e2e.fault_stacks import ROOT, RUN
 from tests.e2e.test_faults import heal, write_journal
 
 SERVICES = {"postgres", "migrate", "redis", "provider-east", "toxiproxy", "toxiproxy-east", "api1"}
@@ -45,20 +42,7 @@ OTHER = {"db": "sessions-db", "sessions-db": "db", "east": "db"}
 @pytest.fixture(scope="module", params=["sandbox", "processes"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStack]:
     """A replica of the API and what it asks."""
-    obstacle = sandbox_obstacle()
-    if request.param == "sandbox" and obstacle:
-        pytest.skip(obstacle)
-    running = processes.start(
-        ROOT / "compose" / "compose.yaml",
-        reports=tmp_path_factory.mktemp("reports"),
-        run_id=RUN,
-        time_scale=1.0,
-        rules=lambda text, _: text,
-        services=SERVICES,
-        runtime=request.param,
-    )
-    yield running
-    running.stop()
+    yield from fault_stacks.start(tmp_path_factory.mktemp("reports"), *SERVICES, runtime=request.param)
 
 
 @pytest.fixture(params=FAULTS, ids=lambda fault: fault.name)
