@@ -24,10 +24,10 @@ def test_blocked_is_the_longest_stretch_of_one_endpoint_while_others_are_served(
     tally.end(of(1), 101.5, ok=True)
     tally.start(of(2), CREATE, 102)
     tally.end(of(2), 106, ok=False)
-    assert tally.seen(107).blocked_s == pytest.approx(5.5), "a failure goes on blocking"
+    assert tally.seen(107).blocked_s == 5, "a failure goes on blocking"
     tally.start(of(3), CREATE, 108)
     tally.end(of(3), 108.5, ok=True)
-    assert tally.seen(200) == Seen(requests=13, failures=1, longest_wait_s=4, blocked_s=7)
+    assert tally.seen(200) == Seen(requests=13, failures=1, longest_wait_s=4, blocked_s=6.5)
 
 
 def test_an_endpoint_that_nobody_wants_is_not_blocked() -> None:
@@ -36,7 +36,19 @@ def test_an_endpoint_that_nobody_wants_is_not_blocked() -> None:
     tally.end(of(1), 1.2, ok=True)
     assert tally.seen(60).blocked_s == pytest.approx(0.2)
     tally.start(of(2), LIST, 60)
-    assert tally.seen(61).blocked_s == pytest.approx(59.8)
+    assert tally.seen(61).blocked_s == 1
+    tally.end(of(2), 61.5, ok=True)
+    assert tally.seen(90).blocked_s == 1.5
+
+
+def test_a_stretch_goes_on_while_another_still_waits() -> None:
+    tally = Tally(began=0)
+    tally.start(of(1), LIST, 1)
+    tally.start(of(2), LIST, 2)
+    tally.end(of(1), 3, ok=True)
+    assert tally.seen(10).blocked_s == 7
+    tally.end(of(2), 11, ok=True)
+    assert tally.seen(20).blocked_s == 8
 
 
 def test_what_ended_before_the_window_is_not_counted() -> None:
@@ -45,6 +57,7 @@ def test_what_ended_before_the_window_is_not_counted() -> None:
     assert tally.end(of(2), 12.0, ok=True) == 9.0
     assert tally.end(of(99), 12.0, ok=False) is None
     assert tally.seen(12) == Seen(requests=1, failures=0, longest_wait_s=2, blocked_s=2)
+    assert tally.seen(30).blocked_s == 2, "who failed before the window asks no more"
 
 
 REQUESTS = st.lists(

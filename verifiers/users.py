@@ -70,36 +70,46 @@ class Users:
 
 @dataclass
 class _Endpoint:
-    """`without_since`: when it last succeeded, or was first asked for."""
+    """`in_vain_since`: since when somebody has wanted it and nobody has got it; None while nobody waits or has failed.
 
-    without_since: float
+    Without that, an endpoint that is seldom asked would look blocked for as long as nobody asks.
+    """
+
+    in_vain_since: float | None = None
     blocked_s: float = 0.0
-    failed: bool = False
-    """Since then somebody asked in vain."""
+    waiting: int = 0
     requests: int = 0
     failures: int = 0
     longest_wait_s: float = 0.0
+
+    def start(self, t: float) -> None:
+        self.waiting += 1
+        if self.in_vain_since is None:
+            self.in_vain_since = t
+
+    def end(self, t: float, *, ok: bool) -> None:
+        self.waiting -= 1
+        if ok:
+            self.blocked_s = max(self.blocked_s, self._stretch_s(t))
+            self.in_vain_since = t if self.waiting else None
 
     def count(self, sent: float, t: float, *, ok: bool) -> None:
         self.requests += 1
         self.failures += not ok
         self.longest_wait_s = max(self.longest_wait_s, t - sent)
-        self.failed = not ok or self.failed
-        if ok:
-            self.blocked_s = max(self.blocked_s, t - self.without_since)
-            self.without_since, self.failed = t, False
 
     def seen(self, now: float, waits: Iterable[float]) -> Seen:
         """`waits`: of the requests that still wait, for how long each does."""
         waiting = list(waits)
-        # Without a request that failed or waits, nobody wanted it: that is no stretch of being blocked.
-        stretch_s = now - self.without_since if self.failed or waiting else 0.0
         return Seen(
             requests=self.requests + len(waiting),
             failures=self.failures,
             longest_wait_s=max([self.longest_wait_s, *waiting]),
-            blocked_s=max(self.blocked_s, stretch_s),
+            blocked_s=max(self.blocked_s, self._stretch_s(now)),
         )
+
+    def _stretch_s(self, now: float) -> float:
+        return 0.0 if self.in_vain_since is None else now - self.in_vain_since
 
 
 @dataclass
@@ -113,17 +123,18 @@ class Tally:
 
     def __post_init__(self) -> None:
         for endpoint, _ in self.waiting.values():
-            self._endpoints.setdefault(endpoint, _Endpoint(self.began))
+            self._endpoints.setdefault(endpoint, _Endpoint()).start(self.began)
 
     def start(self, request: Request, endpoint: str, t: float) -> None:
         self.waiting[request] = endpoint, t
-        self._endpoints.setdefault(endpoint, _Endpoint(max(t, self.began)))
+        self._endpoints.setdefault(endpoint, _Endpoint()).start(max(t, self.began))
 
     def end(self, request: Request, t: float, *, ok: bool) -> float | None:
         """Returns how long it waited in all, in seconds; None for a request whose beginning was not seen."""
         if request not in self.waiting:
             return None
         name, sent = self.waiting.pop(request)
+        self._endpoints[name].end(max(t, self.began), ok=ok or t < self.began)
         if t >= self.began:
             self._endpoints[name].count(max(sent, self.began), t, ok=ok)
         return t - sent
