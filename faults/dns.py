@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal
 
 from runlab.model import CommandResult, Fault, Json, LabError, Observation, Stack, Undo
 from runlab.waiting import wait_until
@@ -28,15 +28,6 @@ _RECORDS: Final = "records"
 _IN_EFFECT_WITHIN_S: Final = 15.0
 _ADDRESS = re.compile(r"^\d+\.\d+\.\d+\.\d+$", re.MULTILINE)
 _REPLACE = 'printf %s "$1" >"$2.new" && mv "$2.new" "$2"'
-
-
-@runtime_checkable
-class Restarts(Protocol):
-    """A stack that can start a service again."""
-
-    def restart(self, service: str) -> None:
-        """Returns once it is healthy."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,9 +51,7 @@ class NameServerDown(Fault):
         return frozenset({"private-resolver"})
 
     def prepare(self, stack: Stack) -> Undo:
-        """LabError when the server does not answer as it is, or could not be started again."""
-        if self.how == "stopped" and not isinstance(stack, Restarts):
-            raise LabError(f"{self.name}: this stack can't start {self.service} again", mend='choose how="hung"')
+        """LabError when the server does not answer as it is."""
         if not _answers(stack, self.service):
             raise LabError(f"{self.name}: {self.service} does not answer as it is")
         known: list[Json] = [name for _, name in _read_records(stack, "dns")]
@@ -82,11 +71,8 @@ class NameServerDown(Fault):
         """Whatever was done to it: one that hangs goes on, and one that still does not answer is started again."""
         service = str(undo["service"])
         _send(stack, service, "CONT")
-        if _answers(stack, service):
-            return
-        if not isinstance(stack, Restarts):
-            raise LabError(f"this stack can't start {service} again")
-        stack.restart(service)
+        if not _answers(stack, service):
+            stack.restart(service)
 
     def witness(self, stack: Stack, undo: Undo) -> Observation:
         """A question to the server itself, and one for each of the platform's own names in each zone concerned."""

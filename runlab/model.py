@@ -342,6 +342,10 @@ class Stack(Protocol):
         """End what `hold(name, …)` started; nothing happens when there is none."""
         ...
 
+    def restart(self, service: str) -> None:
+        """End `service` if it runs, and start it again on its data; returns once it is healthy. LabError: it is not."""
+        ...
+
 
 class ResettableStack(Stack, Protocol):
     """The stack as its owner sees it."""

@@ -130,15 +130,6 @@ class Played:
         return 0, ""
 
 
-class CanNotRestart(Played):
-    restart: Any = None
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "restart":
-            raise AttributeError(name)
-        return super().__getattribute__(name)
-
-
 @pytest.fixture
 def stack(tmp_path: Path) -> Any:
     return Played(tmp_path)
@@ -254,14 +245,11 @@ def test_a_command_that_fails_is_said(stack: Any, command: str) -> None:
         fault.inject(stack, undo)
 
 
-def test_what_is_broken_as_it_is_can_not_be_broken(stack: Any, tmp_path: Path) -> None:
+def test_what_is_broken_as_it_is_can_not_be_broken(stack: Any) -> None:
     with pytest.raises(LabError, match="knows no address of nobody"):
         WrongRecord("nobody.platform.internal").prepare(stack)
     with pytest.raises(LabError, match="leads to db as it is"):
         WrongRecord(DB, leads_to="db").prepare(stack)
-    (tmp_path / "other").mkdir()
-    with pytest.raises(LabError, match="can't start dns again"):
-        NameServerDown().prepare(CanNotRestart(tmp_path / "other"))
     stack.servers["cache-a"].state = "hung"
     with pytest.raises(LabError, match="cache-a does not answer as it is"):
         NameServerDown("cache-a").prepare(stack)

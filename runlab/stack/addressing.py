@@ -40,6 +40,7 @@ def network(compose: Compose, chosen: Collection[str], homes: Sequence[str]) -> 
         addresses=addresses | {host: addresses[service] for host, service in behind.items()},
         places=places | {host: places[service] for host, service in behind.items()},
         reserve=addresses[compose.lab.reserve] if compose.lab.reserve in chosen else "",
+        filter=list(compose.lab.filter),
         homes=list(homes),
         listeners={},
     )

@@ -212,7 +212,8 @@ class StackLab(_Model):
 
     `network`: the machines of a sandbox, behind one router. `names`: what name servers call a service or a host that
     one fronts; ${NAME_host} is that name where the machines' resolvers start, and the host's address elsewhere.
-    `reserve`: a name server that people may turn to.
+    `reserve`: a name server that people may turn to. `filter`: the rules that the router's packet filter has by
+    rights, each as it follows `iptables -A FORWARD`, where an interface of the router has its machine's name.
     """
 
     hosts: dict[str, list[int]] = {}
@@ -224,6 +225,7 @@ class StackLab(_Model):
     }
     names: dict[str, str] = {}
     reserve: str = ""
+    filter: list[Annotated[str, Field(pattern=r"^-[^\n]+$")]] = []
 
 
 class Compose(_Model):

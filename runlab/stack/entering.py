@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runlab.model import LabError
 from runlab.stack.children import Child, Enter
-from runlab.stack.plan import NetworkPlan
+from runlab.stack.plan import AS_NEW, MACHINES, NetworkPlan
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,18 @@ class Network:
     def lost(self) -> bool:
         """Whether the process that makes the network has ended, and with it all ways into the machines."""
         return self.helper is not None and self.helper.ended.is_set()
+
+
+def restore_files(folder: Path) -> None:
+    """Put each machine's own resolv.conf and hosts file, in the run's `folder`, back to what they were made as.
+
+    One that is as new is left alone, since programs read it again when it is written. It stays the same file, as it
+    covers another.
+    """
+    for new in folder.glob(f"{MACHINES}/*/*{AS_NEW}"):
+        file = new.with_name(new.name.removesuffix(AS_NEW))
+        if (text := new.read_bytes()) != file.read_bytes():
+            file.write_bytes(text)
 
 
 def prepare(folder: str, listeners: Sequence[int]) -> subprocess.Popen[bytes]:

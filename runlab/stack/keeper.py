@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from runlab.model import LabError
-from runlab.stack import control, ending, entering, folder, memory
+from runlab.stack import control, ending, entering, folder, memory, packet_filter
 from runlab.stack.children import Children, Outcome
 from runlab.stack.entering import Network
-from runlab.stack.plan import CONTROL, OPERATOR, Account, Plan
+from runlab.stack.plan import CONTROL, MACHINES, OPERATOR, ROUTER, Account, Plan
 from runlab.stack.services import Held, Service, in_order
 
 _GUARD_ACTS_WITHIN_S = 1.0
@@ -117,12 +117,21 @@ class Keeper:
         self._service(service).restart()
 
     def reset(self) -> None:
-        """Quiesce all services, side by side; then reset each as soon as what it depends on is."""
+        """Quiesce all services, side by side; then put the machines' files back, and reset each service as soon as what
+        it depends on is.
+        """
         depends = {name: it.plan["depends"] for name, it in self._services.items()}
         failures = in_order(dict.fromkeys(depends, ()), lambda name: self._services[name].quiesce())
-        failures = failures or in_order(depends, lambda name: self._services[name].reset())
+        if not failures:
+            entering.restore_files(self._folder)
+            packet_filter.load(self._folder / MACHINES, self._on_router)
+            failures = in_order(depends, lambda name: self._services[name].reset())
         if failures:
             raise next(iter(failures.values()))
+
+    def _on_router(self, argv: list[str]) -> tuple[int | None, str]:
+        done = self.execute(argv, "root", {}, _MEASURE_S, ROUTER)
+        return done["status"], done["stderr"]
 
     def resident(self) -> dict[str, int]:
         """Memory of each running service, in bytes: what its processes hold, shared pages divided among their users."""

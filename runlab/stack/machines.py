@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import ipaddress
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from pathlib import Path
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
 from runlab.model import LabError
-from runlab.stack.plan import OPERATOR, ROUTER, MachinePlan, NetworkPlan
+from runlab.stack import packet_filter
+from runlab.stack.plan import AS_NEW, OPERATOR, ROUTER, MachinePlan, NetworkPlan
 
 NEW_NET, NEW_MOUNTS = 0x40000000, 0x00020000
 _NO_SUID, _NO_DEVICES, _REMOUNT, _BIND = 0x2, 0x4, 0x20, 0x1000
@@ -80,6 +82,9 @@ def make(plan: NetworkPlan, folder: Path) -> dict[str, Machine]:
             enter(home.net, NEW_NET)
             enter(made[ROUTER].mounts, NEW_MOUNTS)
         _connect(plan["machines"], made, home.net)
+        enter(made[ROUTER].mounts, NEW_MOUNTS)
+        packet_filter.write(plan["filter"], folder)
+        packet_filter.load(folder, _run)
         enter(home.mounts, NEW_MOUNTS)
     except OSError as error:
         raise LabError(f"the sandbox's network could not be made: {error}") from None
@@ -129,6 +134,11 @@ def _sysctl(name: str, value: str) -> None:
     Path("/proc/sys", name).write_text(value)
 
 
+def _run(argv: list[str]) -> tuple[int, str]:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
 # --------------------------------------------------------------------------------------------------------- the files
 
 
@@ -148,6 +158,7 @@ def _own_files(name: str, nameserver: str, plan: NetworkPlan, folder: Path) -> N
         Path("/run/resolv.conf.backup").write_text(_resolver(plan["reserve"]))
     for path, text in files.items():
         own = place / Path(path).name
+        own.with_name(f"{own.name}{AS_NEW}").write_text(text)
         own.write_text(text)
         own.chmod(0o644)
         target = Path(os.path.realpath(path))

@@ -28,7 +28,7 @@ from runlab.model import LabError
 from runlab.stack import machines
 from runlab.stack.folder import end_run, listeners_socket
 from runlab.stack.machines import Machine
-from runlab.stack.plan import ROUTER, NetworkPlan
+from runlab.stack.plan import MACHINES, ROUTER, NetworkPlan
 
 _AT_ONCE = 128
 _PIECE = 1 << 16
@@ -43,7 +43,7 @@ def main() -> int:
     if not plan:
         return 0
     place = Path(sys.argv[1])
-    places = place / "machines"
+    places = place / MACHINES
     places.mkdir(mode=0o711)
     try:
         made = machines.make(plan, places)

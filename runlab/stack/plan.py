@@ -9,6 +9,10 @@ from typing import TypedDict
 
 CONTROL, OPERATOR, ROUTER = "control", "operator", "router"
 """A sandbox's machine of whatever names none, that of the account of the same name, and what lies between all."""
+MACHINES = "machines"
+"""The folder, in that of a run, which has one for the own files of each machine."""
+AS_NEW = ".new"
+"""The copy of a machine's own file, from which a reset puts it back, has this behind its name."""
 
 
 class Reservation(TypedDict):
@@ -73,8 +77,8 @@ class MachinePlan(TypedDict):
 class NetworkPlan(TypedDict):
     """A sandbox's network. `addresses` and `places`: of each service and further host its address and its machine.
 
-    `reserve`: the address of the name server kept in reserve, or "". `homes`: what can be written on the operator's
-    machine.
+    `reserve`: the address of the name server kept in reserve, or "". `filter`: the rules of the router's packet filter.
+    `homes`: what can be written on the operator's machine.
     `listeners`: "host:port" -> descriptor, outside, of a listening socket (the guard fills it).
     """
 
@@ -82,6 +86,7 @@ class NetworkPlan(TypedDict):
     addresses: dict[str, str]
     places: dict[str, str]
     reserve: str
+    filter: list[str]
     homes: list[str]
     listeners: dict[str, int]
 

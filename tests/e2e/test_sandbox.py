@@ -67,6 +67,7 @@ x-lab:
     zone-b: 10.20.2.0/24
   names: {server.platform.internal: server}
   reserve: resolver
+  filter: ["-i zone-b -o operator -p tcp -m tcp --dport 22 -j DROP"]
 """
 
 
@@ -74,9 +75,9 @@ x-lab:
 def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
     started: list[ProcessStack] = []
 
-    def start(**options: Any) -> ProcessStack:
+    def start(*, compose: str = COMPOSE, **options: Any) -> ProcessStack:
         place = tmp_path_factory.mktemp("stack")
-        (place / "compose.yaml").write_text(COMPOSE, encoding="utf-8")
+        (place / "compose.yaml").write_text(compose, encoding="utf-8")
         defaults: dict[str, Any] = {
             "run_id": "sandbox",
             "time_scale": 1.0,
@@ -267,6 +268,25 @@ def test_who_hangs_up_is_hung_up_on_inside(stack: ProcessStack) -> None:
         wait_until("the connection inside", established, deadline_s=5)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_until("its end", lambda: not established(), deadline_s=5)
+
+
+def test_a_reset_gives_the_router_back_the_rules_that_it_has_by_rights(stack: ProcessStack) -> None:
+    def rules() -> list[str]:
+        lines = says(stack, "iptables", "-S", "FORWARD", account="root", on="router").splitlines()
+        return [line for line in lines if line.startswith("-A")]
+
+    by_rights = rules()
+    assert by_rights == ["-A FORWARD -i zone-b -o operator -p tcp -m tcp --dport 22 -j DROP"]
+    says(stack, "iptables", "-F", "FORWARD", account="root", on="router")
+    says(stack, "iptables", "-A", "FORWARD", "-j", "ACCEPT", account="root", on="router")
+    stack.reset()
+    assert rules() == by_rights
+
+
+def test_a_rule_that_the_packet_filter_refuses_is_refused_in_its_words(begin: Begin) -> None:
+    refused = COMPOSE.replace("-j DROP", "-j NOWHERE")
+    with pytest.raises(LabError, match=r"x-lab\.filter: .*NOWHERE"):
+        begin(compose=refused)
 
 
 def test_the_runner_listens_inside(stack: ProcessStack) -> None:
