@@ -43,9 +43,8 @@ class Procedure:
         if definition.role == "advises":
             write("step-end", claim=claim.id, ran=False, facts={}, used={}, error=None)
             return
-        if definition.role == "finds":
-            self._situation.ask_witness(f"before {claim.id}")
-        self._situation.write_state(f"before {claim.id}")
+        seen = self._situation.ask_witness(f"before {claim.id}") if definition.role == "finds" else None
+        self._situation.write_state(f"before {claim.id}", self._situation.state(seen))
         error, facts = self._carry_out(claim, match)
         write(
             "step-end",
@@ -94,16 +93,16 @@ class Procedure:
 
     def _state_after(self, match: Match, *, ran: bool) -> State:
         """The state once what the sentence promises has come about, or its time is over."""
-        promises, last = match.definition.promises, self._situation.state()
+        promises = match.definition.promises
         if not (ran and promises):
-            return last
+            return self._situation.state()
+        looks: list[State] = []
 
         def kept() -> bool:
-            nonlocal last
-            last = self._situation.state()
-            return all(last.value(name) == wanted for name, wanted in promises.items())
+            looks[:] = [self._situation.state()]
+            return all(looks[0].value(name) == wanted for name, wanted in promises.items())
 
         with suppress(DeadlineError):  # the judge sees from the state that a promise was not kept
             deadline_s = match.definition.within_s
             wait_until(match.definition.pattern, kept, deadline_s=deadline_s, progress=self._lab.progress)
-        return last
+        return looks[0]

@@ -80,8 +80,9 @@ class Situation:
         except Exception:  # noqa: BLE001 -- whatever hinders the question, there is no answer
             return None
 
-    def state(self) -> State:
-        fault = self._fault_seen().holds if self.undo is not None else None
+    def state(self, seen: Observation | None = None) -> State:
+        """One look; `seen` is what the fault's witness has just said, where it need not be asked again."""
+        fault = (seen or self._fault_seen()).holds if self.undo is not None else None
         try:
             more = dict(self._do.state())
         except LabError:

@@ -41,7 +41,7 @@ def told(journal: Journal) -> Mapping[str, str]:
         console=ConsoleSettings(),
         steps={"RB-1": Registry([Definition("finds", CLAIM.text, look, "x.py:1")])},
     )
-    situation = SimpleNamespace(ask_witness=print, write_state=lambda *_: None, state=lambda: state)
+    situation = SimpleNamespace(ask_witness=print, write_state=lambda *_: None, state=lambda _=None: state)
     Procedure(laboratory, BOOK, situation, pytest.fail).follow("Mending")  # type: ignore[arg-type]
     (alert,) = seen
     return alert
