@@ -78,9 +78,11 @@ class NameServerDown(Fault):
         """A question to the server itself, and one for each of the platform's own names in each zone concerned."""
         service, names = str(undo["service"]), _words(undo["names"])
         questions = [(zone, "", name) for zone in self._zones for name in names]
-        found = _ask_all(stack, questions)
+        with ThreadPoolExecutor(1) as beside:
+            itself = beside.submit(_answers, stack, service)
+            found = _ask_all(stack, questions)
         without = [name for name in names if any(not found[zone, "", name] for zone in self._zones)]
-        answers = _answers(stack, service)
+        answers = itself.result()
         told = "answers" if answers else "does not answer"
         truth: list[Json] = [*without]
         return Observation(
@@ -214,7 +216,7 @@ class StaleCache(_Wrong):
 
 def _answers(stack: Stack, server: str) -> bool:
     """Whether the server answers a question about itself, asked on its own machine."""
-    about_itself = ["dig", "+time=2", "+tries=1", f"@{stack.inside(server)}", "version.bind", "CH", "TXT"]
+    about_itself = ["dig", "+time=1", "+tries=1", f"@{stack.inside(server)}", "version.bind", "CH", "TXT"]
     return stack.execute(about_itself, account="operator", on=stack.machine(server)).status == 0
 
 

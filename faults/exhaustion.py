@@ -7,9 +7,14 @@ use in a test; then a program that takes more than its share (faults/greedy.py) 
 
 from __future__ import annotations
 
+import json
+import random
+import re
 import shlex
 import uuid
 from abc import abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -20,7 +25,7 @@ from faults import clients, greedy, links
 from faults.links import Exchange
 from faults.machines import interface, run
 from runlab import databases
-from runlab.model import Fault, LabError, Observation, Stack, Undo
+from runlab.model import Fault, Json, LabError, Observation, Stack, Undo
 from runlab.stack.plan import ROUTER
 from runlab.waiting import wait_until
 
@@ -28,8 +33,8 @@ USED_UP_WITHIN_S: Final = 20.0
 
 REPLICAS: Final = ("api1", "api2")
 _API_PORT: Final = 8000
-_GIVEN_UP_S: Final = 5.0
-"""Longer than a request waits for a connection of the pool."""
+_GIVEN_UP_S: Final = 1.0
+"""Far longer than it takes to fetch one project, and shorter than a request waits for a connection of the pool."""
 _IDLE_HOLDER: Final = (
     "SELECT a.pid FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE a.application_name = %s"
     " AND a.state = 'idle in transaction' AND l.mode = 'RowExclusiveLock' AND l.relation = to_regclass('projects')"
@@ -41,12 +46,13 @@ _WAITING: Final = (
 _RANGE: Final = "net.ipv4.ip_local_port_range"
 _ABOVE_OTHERS: Final = 61000
 """The first local port of a range made small: no standing connection has one of these."""
-_NAT_PORTS: Final = 40000
+_NAT_PORTS: Final = (40000, 60000)
+"""Where a NAT's ports begin: others each time, for it keeps those of a connection that has ended for ten seconds."""
 _HOARDED_FROM: Final = 20000
 """The first own port of connections that are kept to use up others' ports: below those that the kernel gives."""
 _OTHER: Final = "control"
 """The machine whose exchanges the fault does not touch."""
-_ANSWERS_WITHIN_S: Final = 1.0
+_ANSWERS_WITHIN_S: Final = 0.5
 _TRIES: Final = 3
 _SOURCE, _SOURCE_PORT, _STREAMS = "data", 20873, 4
 
@@ -101,7 +107,10 @@ class PoolExhausted(Fault):
             pids = [row["pid"] for row in connection.execute(_IDLE_HOLDER, clients.names(undo))]
             waiting = [row["n"] for row in connection.execute(_WAITING)]
             others = clients.others(connection, "postgres", pids)
-        answers = {name: _answer(stack, name, "/projects?limit=1") for name in REPLICAS}
+        with ThreadPoolExecutor(len(REPLICAS)) as pool:
+            answers = dict(
+                zip(REPLICAS, pool.map(lambda it: _answer(stack, it, "/projects?limit=1"), REPLICAS), strict=True)
+            )
         alive = all(_answer(stack, name, "/health") == HTTPStatus.OK for name in REPLICAS)
         said = ", ".join(f"{name} says {status or 'nothing'}" for name, status in answers.items())
         return Observation(
@@ -139,6 +148,10 @@ class _Compared(Fault):
     machine: str
 
     @abstractmethod
+    def takes(self, stack: Stack) -> dict[str, Json]:
+        """What the program that uses it up is told (faults/greedy.py)."""
+
+    @abstractmethod
     def is_so(self, exchange: Exchange) -> bool:
         """Whether an exchange was what this fault makes of it."""
 
@@ -158,6 +171,26 @@ class _Compared(Fault):
             if not self.is_so(there):
                 return True, detail
         return False, detail
+
+    def observed(
+        self, stack: Stack, truth: Mapping[str, list[Json]], innocents: Mapping[str, list[Json]] | None = None
+    ) -> Observation:
+        """What the comparison shows, with what else is known."""
+        holds, detail = self.compared(stack)
+        told = re.sub(r"[^a-z0-9 ]", ".", json.dumps(self.takes(stack)))
+        own, every = (_processes(stack, self.machine, pattern) for pattern in (told, "."))
+        return Observation(
+            holds=holds,
+            by="exchanges of the witness's own from that machine and from another",
+            detail=detail,
+            truth={**truth, "pid": own},
+            innocents={**(innocents or {}), "pid": [pid for pid in every if pid not in own]},
+        )
+
+    def end_connections(self, stack: Stack, which: str) -> None:
+        """End the machine's connections over the link, of which `which` is true in the words of ss(8)."""
+        far = f"dst {stack.inside(self.link)} dport = :{links.find(self.link).port}"
+        run(stack, self.machine, "ss", "-K", "-Htn", f"{far} and {which}")
 
     def await_effect(self, stack: Stack) -> None:
         """Returns once it is so."""
@@ -190,25 +223,20 @@ class LocalPortsExhausted(_Compared):
 
     def inject(self, stack: Stack, undo: Undo) -> None:
         _set(stack, self.machine, f"{_ABOVE_OTHERS} {_ABOVE_OTHERS + self.ports - 1}")
-        link = links.find(self.link)
-        host = stack.inside(self.link)
-        leak = {"does": "hoard", "host": host, "port": link.port, "count": self.ports}
-        stack.hold(str(undo["held"]), links.program(greedy.__file__, leak), on=self.machine)
+        stack.hold(str(undo["held"]), links.program(greedy.__file__, self.takes(stack)), on=self.machine)
         self.await_effect(stack)
-        _end_connections(stack, self.machine, host, link.port, f"sport < :{_ABOVE_OTHERS}")
+        self.end_connections(stack, f"sport < :{_ABOVE_OTHERS}")
 
     def revert(self, stack: Stack, undo: Undo) -> None:
         stack.release(str(undo["held"]))
         _set(stack, self.machine, str(undo["range"]))
 
     def witness(self, stack: Stack, undo: Undo) -> Observation:  # noqa: ARG002
-        holds, detail = self.compared(stack)
-        return Observation(
-            holds=holds,
-            by="exchanges of the witness's own from that machine and from another",
-            detail=detail,
-            truth={"range": [self._range(stack)] if holds else []},
-        )
+        return self.observed(stack, {"range": [self._range(stack)]})
+
+    def takes(self, stack: Stack) -> dict[str, Json]:
+        port = links.find(self.link).port
+        return {"does": "hoard", "host": stack.inside(self.link), "port": port, "count": self.ports}
 
     def is_so(self, exchange: Exchange) -> bool:
         return exchange.end == "EADDRNOTAVAIL"
@@ -242,19 +270,27 @@ class NatExhausted(_Compared):
         if self.machine == stack.machine(links.find(self.link).proxied_by):
             raise LabError(f"{self.name}: {self.link} is on {self.machine} itself", mend="name another machine")
         interface(stack, self.machine)
-        return {"comment": f"nat-{uuid.uuid4().hex[:8]}"}
+        return {"comment": f"nat-{uuid.uuid4().hex[:8]}", "first": random.randrange(*_NAT_PORTS)}
 
     def inject(self, stack: Stack, undo: Undo) -> None:
+        """At first only its own connections are hidden: nobody else is to get one of those ports."""
         name = str(undo["comment"])
-        link = links.find(self.link)
-        host = stack.inside(self.link)
-        hidden = ("-s", str(interface(stack, self.machine).network), "-d", host, "-p", "tcp", "--syn")
-        few = ("-j", "MASQUERADE", "--to-ports", f"{_NAT_PORTS}-{_NAT_PORTS + self.ports - 1}")
-        _nat(stack, "-A", "POSTROUTING", *hidden, "-m", "comment", "--comment", name, *few)
-        taken = {"does": "hoard", "host": host, "port": link.port, "count": self.ports, "first": _HOARDED_FROM}
-        stack.hold(name, links.program(greedy.__file__, taken), on=self.machine)
+        towards = ("-s", str(interface(stack, self.machine).network), "-d", stack.inside(self.link))
+        own, first = f"{_HOARDED_FROM}:{_HOARDED_FROM + 999}", int(str(undo["first"]))
+        ports = f"{first}-{first + self.ports - 1}"
+        few = ("-m", "comment", "--comment", name, "-j", "MASQUERADE", "--to-ports", ports)
+        own_alone = ("POSTROUTING", *towards, "-p", "tcp", "--sport", own, "--syn", *few)
+        _nat(stack, "-A", *own_alone)
+        stack.hold(name, links.program(greedy.__file__, self.takes(stack)), on=self.machine)
+        wait_until(self.name, lambda: self._taken(stack) >= self.ports, deadline_s=USED_UP_WITHIN_S)
+        _nat(stack, "-A", "POSTROUTING", *towards, "-p", "tcp", "--syn", *few)
+        _nat(stack, "-D", *own_alone)
+        self.end_connections(stack, f"sport >= :{_HOARDED_FROM + 1000}")
         self.await_effect(stack)
-        _end_connections(stack, self.machine, host, link.port, f"sport >= :{_HOARDED_FROM + 1000}")
+
+    def _taken(self, stack: Stack) -> int:
+        own = f"dst {stack.inside(self.link)} and sport < :{_HOARDED_FROM + 1000}"
+        return len(run(stack, self.machine, "ss", "-Htn", "state", "established", own).stdout.splitlines())
 
     def revert(self, stack: Stack, undo: Undo) -> None:
         stack.release(str(undo["comment"]))
@@ -262,15 +298,12 @@ class NatExhausted(_Compared):
             _nat(stack, "-D", *shlex.split(rule)[1:])
 
     def witness(self, stack: Stack, undo: Undo) -> Observation:
-        holds, detail = self.compared(stack)
-        rules, others = self._rules(stack, undo)
-        return Observation(
-            holds=holds,
-            by="exchanges of the witness's own from that machine and from another",
-            detail=detail,
-            truth={"rule": rules},
-            innocents={"rule": others},
-        )
+        rules, others = ([rule.removeprefix("-A ") for rule in some] for some in self._rules(stack, undo))
+        return self.observed(stack, {"rule": [*rules]}, {"rule": [*others]})
+
+    def takes(self, stack: Stack) -> dict[str, Json]:
+        host, port = stack.inside(self.link), links.find(self.link).port
+        return {"does": "hoard", "host": host, "port": port, "count": self.ports, "first": _HOARDED_FROM}
 
     def is_so(self, exchange: Exchange) -> bool:
         """What finds no port is thrown away, and nobody told."""
@@ -314,9 +347,8 @@ class BandwidthUsedUp(_Compared):
         shape = ("rate", f"{self.kbit}kbit", "burst", "4kb", "latency", "400ms")
         run(stack, ROUTER, "tc", "qdisc", "add", "dev", self.machine, "root", "tbf", *shape)
         serves = {"does": "serve", "port": _SOURCE_PORT}
-        fetches = {"does": "fetch", "host": stack.inside("db"), "port": _SOURCE_PORT, "streams": _STREAMS}
         stack.hold(str(undo["serves"]), links.program(greedy.__file__, serves), on=_SOURCE)
-        stack.hold(str(undo["fetches"]), links.program(greedy.__file__, fetches), on=self.machine)
+        stack.hold(str(undo["fetches"]), links.program(greedy.__file__, self.takes(stack)), on=self.machine)
         self.await_effect(stack)
 
     def revert(self, stack: Stack, undo: Undo) -> None:
@@ -326,17 +358,18 @@ class BandwidthUsedUp(_Compared):
             run(stack, ROUTER, "tc", "qdisc", "del", "dev", self.machine, "root")
 
     def witness(self, stack: Stack, undo: Undo) -> Observation:  # noqa: ARG002
-        holds, detail = self.compared(stack)
-        by = "answers fetched by the witness itself from that machine and from another"
-        return Observation(holds=holds, by=by, detail=detail)
+        return self.observed(stack, {"line": [self.machine]})
+
+    def takes(self, stack: Stack) -> dict[str, Json]:
+        return {"does": "fetch", "host": stack.inside("db"), "port": _SOURCE_PORT, "streams": _STREAMS}
 
     def is_so(self, exchange: Exchange) -> bool:
         """Whoever comes gets less than half of what the line carries."""
         return exchange.bytes_per_s <= self._bytes_per_s / 2
 
     def examine(self, stack: Stack, machine: str) -> Exchange:
-        """As much as the line carries in a quarter of a second, within five."""
-        return links.examine(stack, links.find(self.link), least=self._bytes_per_s // 4, limit_s=5.0, on=machine)
+        """As much as the line carries in a tenth of a second, within five: more would get in others' way."""
+        return links.examine(stack, links.find(self.link), least=self._bytes_per_s // 10, limit_s=5.0, on=machine)
 
     @property
     def _bytes_per_s(self) -> int:
@@ -355,9 +388,10 @@ def _set(stack: Stack, machine: str, ports: str) -> None:
     run(stack, machine, "sysctl", "-q", "-w", f"{_RANGE}={ports}")
 
 
-def _end_connections(stack: Stack, machine: str, host: str, port: int, which: str) -> None:
-    """End the machine's connections to that server, of which `which` is true in the words of ss(8)."""
-    run(stack, machine, "ss", "-K", "-Htn", f"dst {host} dport = :{port} and {which}")
+def _processes(stack: Stack, machine: str, pattern: str) -> list[Json]:
+    """The pids of those processes whose command line has such a piece; its status for none is 1."""
+    told = stack.execute(["pgrep", "-f", "--", pattern], account="root", on=machine)
+    return [int(pid) for pid in told.stdout.split()]
 
 
 def _nat(stack: Stack, *arguments: str) -> str:

@@ -1,8 +1,11 @@
 """RB-002 Network and connectivity issues: what breaks, and how it is recovered."""
 
+from contextlib import suppress
+
 from faults.packet_filter import Dropped, HostUnreachable, Rejected
-from faults.toxics import Bandwidth, CutData, Down, Latency, ResetPeer
+from faults.toxics import Bandwidth, CutData, Down, Latency, ResetPeer, Timeout
 from runlab.scenario import Scenario
+from runlab.waiting import DeadlineError, wait_until
 
 RUNBOOK = "RB-002"
 
@@ -52,6 +55,50 @@ class TestOneZoneIsShutOff(Firewall, Scenario):
     )
 
 
+class TestOnePortIsShutOff(Firewall, Scenario):
+    """The database's port alone is closed to one zone: what else is sent there arrives."""
+
+    faults = Rejected("zone-a", "data", port=5432), Dropped("zone-a", "data", port=5432)
+
+
+class UsersAreShutOut(Firewall):
+    """Those outside do not come through to the load balancer any more; whoever is inside is served."""
+
+    needs = Firewall.needs | {"canary-ping"}
+    fails = OUTSIDE
+
+
+class TestUsersAreShutOut(UsersAreShutOut, Scenario):
+    """A rule between users and load balancer holds back everything."""
+
+    faults = Rejected("users", "edge"), Dropped("users", "edge")
+
+    def premise(self, network):
+        return {"the canary outside tells of it by HTTP and by ping": told_by(network) == {"http", "ping"}}
+
+
+class TestUsersAreShutOutOfOnePort(UsersAreShutOut, Scenario):
+    """A rule holds back what they ask the load balancer for, and nothing else."""
+
+    faults = Rejected("users", "edge", port=8000)
+
+    def premise(self, network):
+        return {"the canary outside tells of it by HTTP, and not by ping": told_by(network) == {"http"}}
+
+
+def told_by(network):
+    """The canary's probes that have raised an alert in this arm; both have the time to do so."""
+
+    def raised():
+        told = [it["detail"] for it in network.journal.of_arm() if it["kind"] == "hop" and it["hop"] == "delivered"]
+        told = [detail for detail in told if "does not count" not in detail]  # one of before
+        return {probe for probe in ("http", "ping") if any(f"probe={probe}," in detail for detail in told)}
+
+    with suppress(DeadlineError):
+        wait_until("alerts of both", lambda: len(raised()) == 2, deadline_s=3.0)
+    return raised()
+
+
 # -------------------------------------------------------------------------------------------------- infrastructure
 
 
@@ -67,13 +114,21 @@ class ProviderFails(Incident):
 
 
 class TestProviderFails(ProviderFails, Scenario):
-    """It refuses, hangs up, or stops in the middle of an answer."""
+    """It refuses, hangs up at once or after half a second, or stops in the middle of an answer."""
 
-    faults = Down("east"), ResetPeer("east"), CutData("east", limit_bytes=1000)
+    faults = Down("east"), ResetPeer("east"), Timeout("east", timeout_ms=500), CutData("east", limit_bytes=1000)
 
 
 class TestProviderIsSlow(ProviderFails, Scenario):
     """It answers, so that nobody is told of an error; but nobody has the patience."""
 
     detected_by = "signal"
-    faults = Latency("east", latency_ms=1500), Bandwidth("east", rate_kb_per_s=2)
+    faults = Latency("east", latency_ms=1100, jitter_ms=50), Bandwidth("east", rate_kb_per_s=2)
+
+
+class TestProviderHangs(ProviderFails, Scenario):
+    """It takes each request and never answers, until whoever asks gives up."""
+
+    detected_by = "signal"
+    faults = Timeout("east")
+    cases = {"given up after 2 s": {"PROVIDER_TIMEOUT_S": "2"}}

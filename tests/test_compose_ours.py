@@ -27,7 +27,7 @@ PLATFORM = {
 }
 ARCHIVE = {"mariadb", "migrate-mariadb", "archive", "archive-users"}
 PROVIDER = {"redis", "provider-east", "provider-west", "toxiproxy-east", "visitors"}
-NAMES = {"public-dns", "dns", "cache-a", "cache-b"}
+NAMES = {"public-dns", "dns", "dns-2", "cache-a", "cache-b"}
 SANDBOX = Runtime(frozenset(SANDBOX_CAPABILITIES))
 PROCESSES = Runtime(missing=dict.fromkeys(SANDBOX_CAPABILITIES, "there is one host"))
 

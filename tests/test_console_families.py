@@ -33,6 +33,9 @@ ALLOWED = {
     "iptables -D FORWARD -p tcp -m comment --comment 'a change of today' -j DROP": "root",
     "pkill --signal HUP --pidfile /run/dnsmasq.pid": "root",
     "cp /run/resolv.conf.backup /etc/resolv.conf": "root",
+    "cp /run/resolv.conf.second /etc/resolv.conf": "root",
+    "dd if=/run/dns/records.kept of=/run/dns/records status=none": "service",
+    "getent ahostsv4 sessions-db": "operator",
 }
 
 REFUSED = [
@@ -78,6 +81,11 @@ REFUSED = [
     "cp /etc/shadow /tmp/x",
     "cp /run/resolv.conf.backup /etc/hosts",
     "cp -r /run/resolv.conf.backup /etc/resolv.conf",
+    "dd if=/run/dns/records of=/run/dns/records.kept status=none",
+    "dd if=/etc/passwd of=/run/dns/records status=none",
+    "getent passwd root",
+    "getent hosts db",
+    "getent ahostsv4 -s",
     "cp /run/resolv.conf.backup /etc/resolv.conf /tmp",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -46,6 +47,9 @@ class FakeStack:
             told = self.says[on].pop(0) if len(self.says[on]) > 1 else self.says[on][0]
             return self._done(argv, json.dumps(asdict(told)))
         assert account == "root"
+        if argv[:3] == ["pgrep", "-f", "--"]:
+            command_lines = {30: "uvicorn", **{41 + n: json.dumps(it) for n, (_, it) in enumerate(self.held.values())}}
+            return self._done(argv, "".join(f"{pid}\n" for pid, it in command_lines.items() if re.search(argv[3], it)))
         for on_that in {"router": (self._nat, self._line), "zone-a": (self._ports, self._sockets)}.get(on, ()):
             if (told := on_that(list(argv))) is not None:
                 return self._done(argv, told)
@@ -61,6 +65,8 @@ class FakeStack:
         return None
 
     def _sockets(self, argv: list[str]) -> str | None:
+        if argv[:4] == ["ss", "-Htn", "state", "established"]:
+            return "".join("0 0 10.20.1.2:20000 east.inside:8000\n" * it["count"] for _, it in self.held.values())
         if argv[:3] != ["ss", "-K", "-Htn"]:
             return None
         self.ended.append(argv[3])
@@ -180,7 +186,9 @@ def test_local_ports_are_used_up_by_a_leak_on_that_machine() -> None:
     leak = {"does": "hoard", "host": "db.inside", "port": 5432, "count": 5}
     assert stack.held == {undo["held"]: ("zone-a", leak)}
     assert stack.ended == ["dst db.inside dport = :5432 and sport < :61000"], "all but the leak's own"
-    assert fault.witness(stack, undo).truth == {"range": ["61000\t61004"]}
+    seen = fault.witness(stack, undo)
+    assert seen.truth == {"range": ["61000\t61004"], "pid": [41]}
+    assert seen.innocents == {"pid": [30]}
 
 
 def test_the_rule_of_the_nat_is_told_from_others() -> None:
@@ -188,13 +196,23 @@ def test_the_rule_of_the_nat_is_told_from_others() -> None:
     undo = fault.prepare(stack)
     fault.inject(stack, undo)
     seen = fault.witness(stack, undo)
+    ports = f"{undo['first']}-{undo['first'] + 3}"
     hidden = "-s 10.20.1.0/24 -d east.inside -p tcp --syn"
-    rule = f"-A POSTROUTING {hidden} -m comment --comment {undo['comment']} -j MASQUERADE --to-ports 40000-40003"
-    assert seen.truth == {"rule": [rule]}
-    assert seen.innocents == {"rule": ["-A POSTROUTING -o public -j MASQUERADE"]}
+    rule = f"POSTROUTING {hidden} -m comment --comment {undo['comment']} -j MASQUERADE --to-ports {ports}"
+    assert seen.truth == {"rule": [rule], "pid": [41]}
+    assert seen.innocents == {"rule": ["POSTROUTING -o public -j MASQUERADE"], "pid": [30]}
     ((machine, taken),) = stack.held.values()
     assert (machine, taken["first"], taken["count"]) == ("zone-a", 20000, 4)
     assert stack.ended == ["dst east.inside dport = :8000 and sport >= :21000"]
+
+
+def test_who_fetches_is_told_from_who_serves() -> None:
+    fault, stack = BandwidthUsedUp(), stack_of([STARVED])
+    undo = fault.prepare(stack)
+    fault.inject(stack, undo)
+    seen = fault.witness(stack, undo)
+    assert seen.truth == {"line": ["zone-a"], "pid": [42]}
+    assert seen.innocents == {"pid": [30, 41]}
 
 
 def test_a_line_that_is_narrow_as_it_is_cannot_be_used_up() -> None:

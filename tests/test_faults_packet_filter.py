@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from typing import cast
@@ -15,19 +16,30 @@ from runlab.model import CommandResult, LabError, Stack
 
 OTHER = "FORWARD -i users -o edge -p tcp --dport 22 -m comment --comment change-0000 -j DROP"
 Kind = type[Dropped | HostUnreachable | Rejected]
+TOLD = {Dropped: "silent", Rejected: "ECONNREFUSED", HostUnreachable: "EHOSTUNREACH"}
+LISTENING = (
+    "LISTEN 0 4096 10.20.3.10:5432 0.0.0.0:*",
+    "LISTEN 0 4096 10.20.3.11:8474 0.0.0.0:*",
+    "LISTEN 0 128 127.0.0.1:9999 0.0.0.0:*",
+    "LISTEN 0 128 [::1]:9999 [::]:*",
+)
 
 
 class Router:
-    """The chain FORWARD, each rule with the packets that it has met."""
+    """The chain FORWARD, each rule with the packets that it has met; who listens behind it, and what they are told who
+    connect, by their machine."""
 
     def __init__(self) -> None:
+        self.listening = LISTENING
+        self.told: dict[str, str] = {}
+        self.asked: set[tuple[str, int]] = set()
         self.chain: list[tuple[str, int]] = [(OTHER, 7)]
         self.meets = 3
         self.ended: list[tuple[str, ...]] = []
         self.broken = ""
 
     def execute(self, argv: Sequence[str], *, account: str, on: str) -> CommandResult:
-        assert account == "root"
+        assert account == ("service" if argv[0] == "python" else "root")
         said, error = "", ""
         match list(argv):
             case ["ip", *_, machine]:
@@ -45,6 +57,16 @@ class Router:
                 self.chain.remove(next(it for it in self.chain if it[0] == shlex.join(rule)))
             case ["ss", "-K", *which]:
                 self.ended.append((on, *which))
+            case ["ss", "-Htln", *which]:
+                at = which[2] if which else ""
+                said = "\n".join(line for line in self.listening if line.split()[3].endswith(at))
+            case ["hostname", "-I"]:
+                said = "10.20.3.9 10.20.3.10 \n"
+            case ["python", "-c", _, settings]:
+                asked = json.loads(settings)
+                self.asked.add((asked["host"], asked["port"]))
+                said = json.dumps({"end": self.told.get(on, "answered")})
+                error = "" if self.told.get(on, "answered") else "python: not found"
             case _:
                 raise AssertionError(argv)
         return CommandResult(tuple(argv), 1 if error else 0, said, error, 0.0)
@@ -70,6 +92,7 @@ def router(monkeypatch: pytest.MonkeyPatch) -> Router:
 )
 def test_the_rule_comes_first_and_goes_alone(router: Router, kind: Kind, verdict: str) -> None:
     stack, fault = cast("Stack", router), kind("zone-a", "data", 5432)
+    router.told = {"zone-a": TOLD[kind]}
     undo = fault.prepare(stack)
     assert router.rules == [OTHER]
     fault.inject(stack, undo)
@@ -111,9 +134,58 @@ def test_a_rule_that_nobody_meets_is_not_in_effect(router: Router) -> None:
     assert (seen.holds, seen.detail, len(seen.truth["rule"])) == (False, "the rule has met 0 packets", 1)
 
 
+@pytest.mark.parametrize("kind", TOLD)
+@pytest.mark.parametrize("told", ["answered", "ECONNREFUSED", "EHOSTUNREACH", "silent"])
+def test_who_connects_is_told_what_this_rule_tells_and_no_other(router: Router, kind: Kind, told: str) -> None:
+    stack, fault = cast("Stack", router), kind("zone-a", "data")
+    undo = fault.prepare(stack)
+    fault.inject(stack, undo)
+    router.told = {"zone-a": told}
+    seen = fault.witness(stack, undo)
+    assert seen.holds == (told == TOLD[kind])
+    said = told.replace("answered", "connected")
+    assert (
+        seen.detail == f"the rule has met 3 packets; who connects is told from zone-a: {said}, from control: connected"
+    )
+    router.told["control"] = told
+    assert not fault.witness(stack, undo).holds, "the server is gone, for all alike"
+
+
+@pytest.mark.parametrize(
+    ("listening", "port", "asked"),
+    [
+        (LISTENING, 0, ("10.20.3.11", 8474)),
+        (LISTENING, 5432, ("10.20.3.10", 5432)),
+        (("LISTEN 0 5 *:8999 *:*",), 8999, ("10.20.3.9", 8999)),
+        (("LISTEN 0 5 0.0.0.0:8999 0.0.0.0:*",), 0, ("10.20.3.9", 8999)),
+        (("LISTEN 0 5 [::]:8999 [::]:*",), 0, ("10.20.3.9", 8999)),
+    ],
+)
+def test_the_witness_connects_where_somebody_listens(
+    router: Router, listening: tuple[str, ...], port: int, asked: tuple[str, int]
+) -> None:
+    stack, fault = cast("Stack", router), Dropped("zone-a", "data", port)
+    router.listening = listening
+    undo = fault.prepare(stack)
+    fault.inject(stack, undo)
+    assert not router.asked, "a packet of the witness's own is none that the rule has met"
+    fault.witness(stack, undo)
+    assert router.asked == {asked}
+
+
+def test_a_machine_on_which_nobody_listens_is_refused(router: Router) -> None:
+    for port, where in ((6379, "at port 6379"), (9999, "at port 9999")):
+        with pytest.raises(LabError, match=f"nobody on data listens {where}"):
+            Dropped("zone-a", "data", port).prepare(cast("Stack", router))
+    router.listening = ()
+    with pytest.raises(LabError, match="nobody on data listens at any port"):
+        Dropped("zone-a", "data").prepare(cast("Stack", router))
+
+
 def test_two_faults_take_each_their_own_back(router: Router) -> None:
     stack, first, second = cast("Stack", router), Dropped("zone-a", "data"), Rejected("zone-a", "data")
     undos = first.prepare(stack), second.prepare(stack)
+    router.told = {"zone-a": "ECONNREFUSED"}
     first.inject(stack, undos[0])
     second.inject(stack, undos[1])
     assert len(second.witness(stack, undos[1]).innocents["rule"]) == 2
@@ -135,6 +207,15 @@ def test_errors_are_one_line(router: Router) -> None:
     with pytest.raises(LabError) as caught:
         fault.inject(stack, undo)
     assert str(caught.value) == "iptables on the router: iptables: Permission denied."
+
+
+def test_a_witness_that_can_not_connect_says_so(router: Router) -> None:
+    stack, fault = cast("Stack", router), Dropped("zone-a", "data")
+    undo = fault.prepare(stack)
+    fault.inject(stack, undo)
+    router.told = {"zone-a": ""}
+    with pytest.raises(LabError, match="nobody can connect from zone-a: python: not found"):
+        fault.witness(stack, undo)
 
 
 def test_it_is_the_same_fault_when_it_comes_from_the_journal() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.followed import ACTS_AND_FINDS, followed, procedure, says
 from tests.journals import (
+    BINDINGS,
     COMMAND,
     KILL,
     LIST,
@@ -167,6 +168,13 @@ def test_what_comes_after_a_refuted_step_depends_on_it_while_the_fault_is_there(
     assert says(tape, RETRY) == ("untested", f"depends on {LIST.id}, which was refuted")
     tape = followed(listed(11), killed(11, changes={}), retried(changes={}))
     assert says(tape, RETRY) == ("untested", f"depends on {KILL.id}, which was refuted")
+
+
+def test_a_refuted_act_that_was_not_to_end_the_fault_excuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BINDINGS, KILL.id, {"role": "acts", "promises": {"names": "right"}})
+    tape = followed(listed(11), killed(11, changes={}), retried(changes={}))
+    assert [says(tape, claim)[0] for claim in (KILL, RETRY)] == ["refuted", "refuted"]
+    assert "goal is False, not True" in says(tape, RETRY)[1]
 
 
 def test_a_step_is_not_excused_by_a_refuted_one_once_the_fault_is_gone() -> None:

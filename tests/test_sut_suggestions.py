@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +39,14 @@ class Suggesting(Provider):
         return {"region": "east", "suggestions": []}
 
 
+@dataclass(frozen=True)
+class Store:
+    url: str
+    process: subprocess.Popen[bytes]
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
     folder: Path = tmp_path_factory.mktemp("redis")
@@ -53,7 +63,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     try:
         wait_until("redis", serves, deadline_s=20)
-        yield f"redis://{HOST}:6379/0"
+        yield Store(f"redis://{HOST}:6379/0", process)
     finally:
         process.terminate()
         process.wait(10)
@@ -73,8 +83,8 @@ class Api:
         return self.client.get("/suggestions", headers={"X-Session": session}).status_code
 
 
-def test_suggestions_are_for_those_who_have_a_session(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    api = Api(monkeypatch, store)
+def test_suggestions_are_for_those_who_have_a_session(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    api = Api(monkeypatch, store.url)
     opened = api.client.post("/sessions")
     assert opened.status_code == 201
     assert api.suggestions(opened.json()["session"]) == 200
@@ -82,8 +92,8 @@ def test_suggestions_are_for_those_who_have_a_session(monkeypatch: pytest.Monkey
     assert api.client.get("/suggestions").status_code == 401
 
 
-def test_a_provider_that_fails_is_502_and_one_that_is_late_504(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    api = Api(monkeypatch, store)
+def test_a_provider_that_fails_is_502_and_one_that_is_late_504(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    api = Api(monkeypatch, store.url)
     session = api.client.post("/sessions").json()["session"]
     api.provider.failure = ProviderError("it failed")
     assert api.suggestions(session) == 502
@@ -110,6 +120,43 @@ def test_a_store_that_hangs_is_503_after_one_wait(monkeypatch: pytest.MonkeyPatc
         started = time.monotonic()
         assert api.suggestions("any") == 503
         assert WAITS_S <= time.monotonic() - started < 2 * WAITS_S
+
+
+def test_a_store_that_hangs_once_it_was_asked_is_503_after_one_wait_too(
+    monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    api = Api(monkeypatch, store.url)
+    session = api.client.post("/sessions").json()["session"]
+    store.process.send_signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        assert api.suggestions(session) == 503
+        assert WAITS_S <= time.monotonic() - started < 2 * WAITS_S
+    finally:
+        store.process.send_signal(signal.SIGCONT)
+    assert api.suggestions(session) == 200
+
+
+def test_a_store_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is told so: what it does of itself differs by how it is made, and by release."""
+    with socket.create_server((HOST, 0), backlog=8) as listening:
+        api = Api(monkeypatch, f"redis://{HOST}:{listening.getsockname()[1]}/0")
+        hung_up: list[None] = []
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    listening.accept()[0].close()
+                    hung_up.append(None)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            assert api.suggestions("any") == 503
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+    assert len(hung_up) == 1
 
 
 def test_without_an_url_there_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from runlab.journal import Journal
 from runlab.model import CommandResult, Json, LabError
 from runlab.waiting import wait_until
-from verifiers.network import Network, Requests
+from verifiers.network import PATIENCE_S, Crowd, Network, Requests
 from verifiers.users import Seen
 
 RIGHT, WRONG = "10.20.3.11", "10.20.3.99"
@@ -48,9 +51,15 @@ class Nodes:
     orders: list[tuple[str, Any]] = field(default_factory=list)
     refuses: str = ""
     balanced: str = "UP"
+    session: int = 201
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         node = request.url.host.removesuffix(".test")
+        if request.url.path == "/sessions":
+            return httpx.Response(self.session, json={})
+        if node == "toxiproxy-east":
+            self.orders.append((str(request.url), json.loads(request.content)))
+            return httpx.Response(200, json={})
         if node == "lb" and request.method == "POST":
             assert request.content == b"s=api2&action=maint&b=api"
             return httpx.Response(303, headers={"Location": "/stats;st=DONE"})
@@ -155,8 +164,8 @@ def test_a_name_is_right_where_both_zones_get_its_address(world: World, first: s
 # ------------------------------------------------------------------------------------------------- when it was told
 
 
-def alert(journal: Journal, name: str) -> None:
-    journal.write("signal", claim="RB-002/detect/alerts/1", name=name, signal_kind="alert", by="webhook", detail="")
+def alert(journal: Journal, name: str, labels: str = "{}", hop: str = "delivered", but: str = "") -> None:
+    journal.write("hop", alert=name, hop=hop, detail=f"started today, {labels}, no runbook_url{but}")
 
 
 def test_told_is_the_first_delivery_of_one_of_the_alerts_of_this_arm(world: World) -> None:
@@ -174,11 +183,99 @@ def test_told_is_the_first_delivery_of_one_of_the_alerts_of_this_arm(world: Worl
     assert network.told_after_s("Inside") > told
 
 
+def test_told_is_neither_a_hop_before_the_delivery_nor_one_that_does_not_count(world: World) -> None:
+    world.journal.begin_arm("an arm")
+    world.journal.write("trigger", what="it")
+    network = world.network()
+    for hop in ("pending", "firing"):
+        alert(world.journal, "Inside", hop=hop)
+    alert(world.journal, "Inside", but="; does not count: it began before this arm")
+    before = network.told_after_s("Inside")
+    wait_until("time to go by while nobody is told", lambda: network.told_after_s("Inside") > before, deadline_s=5.0)
+
+
+def test_of_the_canaries_one_alone_may_be_listened_to(world: World) -> None:
+    world.journal.begin_arm("an arm")
+    world.journal.write("trigger", what="it")
+    network = world.network()
+    alert(world.journal, "Outside", "{alertname=Outside, probe=http}")
+    by_http = network.told_after_s("Inside", "Outside", probe="http")
+    assert network.told_after_s("Inside", "Outside") == by_http
+    wait_until("a moment", lambda: network.told_after_s("Outside", probe="ping") > by_http + 0.01, deadline_s=5.0)
+    alert(world.journal, "Inside", "{alertname=Inside}")
+    by_either = network.told_after_s("Inside", "Outside", probe="ping")
+    assert by_either > by_http
+    wait_until("a moment", lambda: network.told_after_s("Outside", probe="ping") > by_either, deadline_s=5.0)
+
+
+# ------------------------------------------------------------------------------------------------------------ crowds
+
+
+class Hanging(BaseHTTPRequestHandler):
+    """Keeps everybody waiting who comes with the session."""
+
+    asked: ClassVar[list[str | None]] = []
+    over = threading.Event()
+
+    def do_GET(self) -> None:
+        self.asked.append(self.headers["X-Session"])
+        self.over.wait(PATIENCE_S)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """An address."""
+    Hanging.asked.clear()
+    Hanging.over.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hanging) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        Hanging.over.set()
+        server.shutdown()
+
+
+def test_a_crowd_comes_however_the_others_fare_and_goes_when_it_is_told(hanging: str) -> None:
+    crowd = Crowd(hanging, "a session", per_s=50)
+    try:
+        wait_until("many to wait at once", lambda: len(Hanging.asked) >= 20, deadline_s=PATIENCE_S / 2)
+    finally:
+        started = time.monotonic()
+        crowd.close()
+        gone_s = time.monotonic() - started
+    assert set(Hanging.asked) == {"a session"}
+    assert gone_s < 1
+
+
+def test_a_crowd_opens_its_session_before_it_comes(world: World) -> None:
+    world.nodes.session = 503
+    with pytest.raises(httpx.HTTPStatusError, match="503"):
+        world.network().crowd(per_s=10)
+
+
+def test_a_provider_that_is_away_for_no_time_is_never_away(world: World) -> None:
+    world.network().provider_is_away(0.0)
+    assert world.nodes.orders == []
+
+
+def test_a_provider_that_was_away_is_back_whatever_happens(world: World) -> None:
+    began = time.monotonic()
+    world.network().provider_is_away(0.2)
+    assert time.monotonic() - began >= 0.2
+    with pytest.raises(ValueError, match="non-negative"):
+        world.network().provider_is_away(-1.0)
+    link = "http://toxiproxy-east.test:8474/proxies/east"
+    assert world.nodes.orders == [(link, {"enabled": False}), (link, {"enabled": True})] * 2
+
+
 def test_impacts_of_a_part_of_the_requests() -> None:
     projects, suggestions = Seen(5, 0, 0.5, 0.0), Seen(3, 2, 4.0, 2.0)
     record = Seen.together({"GET /projects": projects, "GET /suggestions": suggestions})
-    failed, wait = Requests.failed("suggestions", "/suggestions"), Requests.longest_wait("projects", "/projects")
-    assert failed.read is not None
-    assert wait.read is not None
-    assert (failed.read(record), failed.unit) == (2.0, "requests")
-    assert (wait.read(record), wait.unit) == (0.5, "s")
+    impacts = [
+        Requests.failed("suggestions", "/suggestions"),
+        Requests.longest_wait("projects", "/projects"),
+        Requests.blocked_s("suggestions", "/suggestions"),
+    ]
+    read = [(impact.read(record), impact.unit) for impact in impacts if impact.read]
+    assert read == [(2.0, "requests"), (0.5, "s"), (2.0, "s")]

@@ -6,11 +6,14 @@ Scenarios look for their goal through it; a step definition never gets one.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -27,6 +30,7 @@ NODES: Final = ("api1", "api2")
 ZONES: Final = ("zone-a", "zone-b")
 NODE_PORT: Final = 8001
 STATS_PORT: Final = 8405
+TOXIPROXY_PORT: Final = 8474
 NAMES: Final[Mapping[str, str]] = {
     "db.platform.internal": "db",
     "sessions.platform.internal": "sessions-db",
@@ -36,6 +40,9 @@ NAMES: Final[Mapping[str, str]] = {
 
 SOON_S: Final = 0.4
 """An answer that takes longer than this is not what the platform is for; usually they take a tenth of it."""
+
+PATIENCE_S: Final = 4.0
+"""How long one of a crowd waits for an answer; users give up after as long."""
 
 _ROLLED_WITHIN_S = 15.0
 _SETTING = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -59,10 +66,54 @@ class Requests:
             f"longest wait of one request for {words}", "s", "users' record", lambda r: _seen(r, parts).longest_wait_s
         )
 
+    @staticmethod
+    def blocked_s(words: str, *parts: str) -> Impact:
+        """For how long no request to some such endpoint succeeded."""
+        return Impact(
+            f"longest stretch in which no request for {words} succeeded",
+            "s",
+            "users' record",
+            lambda r: _seen(r, parts).blocked_s,
+        )
+
 
 def _seen(record: UsersRecord, parts: tuple[str, ...]) -> Seen:
     assert isinstance(record, Seen)
     return record.of(*parts)
+
+
+class Crowd:
+    """People beside those of the users' record, who ask for suggestions on one session, `per_s` times a second.
+
+    Each waits for 4 s at most, and they come however the others fare. They come from its making until `close`.
+    """
+
+    def __init__(self, url: str, session: str, per_s: float) -> None:
+        self._url, self._session, self._pause_s = url, {"X-Session": session}, 1 / per_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._come()), name="crowd", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Those who still wait go away."""
+        self._over.set()
+        self._thread.join()
+
+    async def _come(self) -> None:
+        anybody = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=self._url, timeout=PATIENCE_S, limits=anybody, trust_env=False) as http:
+            waiting: set[asyncio.Task[None]] = set()
+            while not self._over.is_set():
+                task = asyncio.create_task(self._ask(http))
+                waiting.add(task)
+                task.add_done_callback(waiting.discard)
+                await asyncio.sleep(self._pause_s)
+            for task in waiting:
+                task.cancel()
+
+    async def _ask(self, http: httpx.AsyncClient) -> None:
+        with suppress(httpx.HTTPError):
+            await http.get("/suggestions", headers=self._session)
 
 
 @dataclass
@@ -74,6 +125,12 @@ class Network:
     users: UsersWatcher
     journal: Journal
     settings: Mapping[str, Json]
+    _crowd: Crowd | None = None
+
+    def close(self) -> None:
+        """Whom it had come goes away."""
+        if self._crowd:
+            self._crowd.close()
 
     def configure(self) -> None:
         """Have both replicas run with the settings of this case; returns once they serve. LabError: one does not."""
@@ -98,6 +155,24 @@ class Network:
         if status != "MAINT":
             raise LabError(f"the load balancer has {replica} as {status}, not in maintenance")
 
+    def crowd(self, per_s: float) -> None:
+        """From now on have so many more requests for suggestions a second as well. Returns at once."""
+        url = f"http://{self.stack.host('lb')}:8000"
+        opened = self.http.post(f"{url}/sessions").raise_for_status().json()
+        self._crowd = Crowd(url, str(opened["session"]), per_s)
+
+    def provider_is_away(self, for_s: float) -> None:
+        """The provider's active region restarts: for so long nobody listens there. Returns once it is back; with 0 it
+        was never away."""
+        if not for_s:
+            return
+        link = f"http://{self.stack.host('toxiproxy-east')}:{TOXIPROXY_PORT}/proxies/east"
+        self.http.post(link, json={"enabled": False}).raise_for_status()
+        try:
+            time.sleep(for_s)
+        finally:
+            self.http.post(link, json={"enabled": True}).raise_for_status()
+
     def serves(self, *parts: str) -> bool:
         """Whether of late requests to endpoints whose names hold one of `parts` were answered, all of them well and
         soon."""
@@ -117,15 +192,19 @@ class Network:
             return "no answer"
         return "right" if set(answers) == {right} else "wrong"
 
-    def told_after_s(self, *alerts: str) -> float:
+    def told_after_s(self, *alerts: str, probe: str = "") -> float:
         """Seconds from the trigger of this arm until the first of `alerts` was delivered; how long ago the trigger was
-        when none was yet."""
+        when none was yet. Of those that a canary raises only its own: `probe` is "http" or "ping"."""
         events = self.journal.of_arm()
         began: float = next(event["t"] for event in events if event["kind"] == "trigger")
         delivered = [
             event["t"]
             for event in events
-            if event["kind"] == "signal" and event["signal_kind"] == "alert" and event["name"] in alerts
+            if event["kind"] == "hop"
+            and event["hop"] == "delivered"
+            and event["alert"] in alerts
+            and "does not count" not in event["detail"]
+            and _is_of(probe, event["detail"])
         ]
         return max(0.0, min(delivered, default=time.monotonic()) - began)
 
@@ -140,6 +219,11 @@ class Network:
         return next(iter(_ADDRESS.findall(printed)), "")
 
 
+def _is_of(probe: str, labels: str) -> bool:
+    """Whether an alert with these labels is the probe's, or no probe's at all; each is where `probe` is ""."""
+    return not probe or "probe=" not in labels or f"probe={probe}" in labels
+
+
 def _at_once(ask: Callable[[str], T], of: tuple[str, ...]) -> list[T]:
     """What each answers, asked side by side: one that hangs must not keep the other waiting."""
     with ThreadPoolExecutor(len(of)) as pool:
@@ -152,4 +236,6 @@ def network(arm: Arm, laboratory: Laboratory) -> Iterator[Network]:
     users = next((watcher for watcher in laboratory.watchers if isinstance(watcher, UsersWatcher)), None)
     assert users is not None, "nobody watches the users"
     with httpx.Client(timeout=2.0, trust_env=False) as http:
-        yield Network(laboratory.stack, http, users, laboratory.journal, arm.settings)
+        network = Network(laboratory.stack, http, users, laboratory.journal, arm.settings)
+        yield network
+        network.close()

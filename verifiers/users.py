@@ -238,8 +238,8 @@ class UsersWatcher:
             return self._tally.seen(time.monotonic())
 
     def serves(self, *parts: str, within_s: float) -> bool:
-        """Whether, in the last `recent_s`, requests to endpoints whose names hold one of `parts` were answered, none
-        failed and none waited for `within_s`, those that still wait included."""
+        """Whether, in the last `recent_s`, requests to endpoints whose names hold one of `parts` were answered, of each
+        part some, none failed and none waited for `within_s`, those that still wait included."""
         with self._lock:
             self._read()
             now, reset = time.monotonic(), reset_at(self._stack)
@@ -251,7 +251,8 @@ class UsersWatcher:
             ]
             waits = [now - at for name, at in self._tally.waiting.values() if any(part in name for part in parts)]
             slow = any(waited >= within_s for waited in (*waits, *(it.waited for it in late)))
-            return bool(late) and all(it.ok for it in late) and not slow
+            answered = all(any(part in it.endpoint for it in late) for part in parts)
+            return answered and all(it.ok for it in late) and not slow
 
     def settled(self) -> Observation:
         with self._lock:

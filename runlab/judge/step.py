@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runlab import tables
 from runlab.journal import evidence
@@ -19,6 +19,7 @@ class Taken:
 
     step: Step
     piece: Piece
+    promises: Mapping[str, Json] = field(default_factory=dict)
 
 
 def in_order(arm: ArmHistory, claims: Mapping[str, Claim], bindings: Mapping[str, JsonObject]) -> list[Taken]:
@@ -26,8 +27,9 @@ def in_order(arm: ArmHistory, claims: Mapping[str, Claim], bindings: Mapping[str
     taken: list[Taken] = []
     for step in arm.steps:
         if claim := claims.get(step.claim):
-            sentence = _Sentence(arm, step, claim, bindings.get(claim.id, {}), tuple(taken))
-            taken.append(Taken(step, sentence.judged()))
+            binding = bindings.get(claim.id, {})
+            sentence = _Sentence(arm, step, claim, binding, tuple(taken))
+            taken.append(Taken(step, sentence.judged(), binding.get("promises") or {}))
     return taken
 
 
@@ -175,8 +177,14 @@ class _Sentence:
         return "held", self._how(", ".join(_became(name, value) for name, value in changed.items()))
 
     def _left_broken(self, promises: Mapping[str, Json]) -> str:
-        """The step before it that was to end the fault and was refuted, while the fault is still in effect."""
-        refuted = [taken.step.claim for taken in self.earlier if taken.piece.status == "refuted"]
+        """The step before it that was to end the fault, or to find it, and was refuted, while the fault is still in
+        effect. One that acts and promises something else is no reason: this one may be the way out where that failed.
+        """
+        refuted = [
+            taken.step.claim
+            for taken in self.earlier
+            if taken.piece.status == "refuted" and (taken.step.role == "finds" or "fault" in taken.promises)
+        ]
         still = self.step.before is not None and self.step.before["fault"] is True
         return f"depends on {refuted[-1]}, which was refuted" if refuted and still and "fault" not in promises else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from faults import dns
-from faults.dns import NameServerDown, StaleCache, WrongRecord
+from faults.dns import CACHES, NameServerDown, StaleCache, WrongRecord
 from runlab.model import Fault, LabError, Undo
 from runlab.stack.namespaces import sandbox_obstacle
 from runlab.stack.processes import ProcessStack
@@ -18,8 +19,10 @@ from runlab.waiting import wait_until
 from tests.e2e import fault_stacks
 from tests.e2e.test_faults import heal, write_journal
 
-SERVICES = {"dns", "public-dns", "cache-a", "cache-b", "toxiproxy", "postgres"}
+SERVICES = {"dns", "dns-2", "public-dns", "cache-a", "cache-b", "toxiproxy", "postgres"}
 INTERNAL, PUBLIC = "db.platform.internal", "east.provider.example"
+ZONES = ("zone-a", "zone-b")
+OPTIONS = "options timeout:1 attempts:2\n"
 OBSTACLE = sandbox_obstacle()
 FAULTS = [
     NameServerDown(),
@@ -151,10 +154,69 @@ def test_emptying_the_caches_helps_where_the_record_is_right(
     stack: ProcessStack, fault: WrongRecord | StaleCache, undo: Undo
 ) -> None:
     fault.inject(stack, undo)
-    for zone in ("zone-a", "zone-b"):
+    empty_caches(stack)
+    assert fault.witness(stack, undo).holds == isinstance(fault, WrongRecord)
+
+
+def test_emptying_the_caches_while_the_server_is_silent_takes_away_what_they_still_knew(stack: ProcessStack) -> None:
+    known = {(name, zone): resolve(stack, name, zone) for name in (INTERNAL, PUBLIC) for zone in ZONES}
+    stack.signal("dns", signal.SIGSTOP)
+    try:
+        assert all(known.values())
+        assert {asked: resolve(stack, *asked) for asked in known} == known
+        empty_caches(stack)
+        assert not any(resolve(stack, *asked) for asked in known)
+    finally:
+        stack.signal("dns", signal.SIGCONT)
+
+
+def test_a_zone_that_went_over_to_another_server_asks_its_own_again_after_a_reset(stack: ProcessStack) -> None:
+    def asks(zone: str) -> str:
+        return stack.execute(["cat", "/etc/resolv.conf"], account="operator", on=zone).stdout
+
+    before = {zone: asks(zone) for zone in ZONES}
+    assert all(stack.inside(cache) in before[zone] for cache, zone in CACHES.items())
+    argv = ["cp", "/run/resolv.conf.backup", "/etc/resolv.conf"]
+    assert stack.execute(argv, account="root", on="zone-a").status == 0
+    assert (asks("zone-a"), asks("zone-b")) == (f"nameserver {stack.inside('public-dns')}\n{OPTIONS}", before["zone-b"])
+    assert (resolve(stack, INTERNAL, "zone-a"), bool(resolve(stack, PUBLIC, "zone-a"))) == ("", True)
+    stack.reset()
+    assert {zone: asks(zone) for zone in ZONES} == before
+    assert resolve(stack, INTERNAL, "zone-a") == stack.inside("db")
+
+
+def test_the_second_name_server_knows_what_the_first_one_does(stack: ProcessStack) -> None:
+    right = {name: resolve(stack, name, "zone-a") for name in (INTERNAL, PUBLIC)}
+    stack.signal("dns", signal.SIGSTOP)
+    try:
+        empty_caches(stack)
+        argv = ["cp", "/run/resolv.conf.second", "/etc/resolv.conf"]
+        assert stack.execute(argv, account="root", on="zone-a").status == 0
+        assert {name: resolve(stack, name, "zone-a") for name in right} == right
+    finally:
+        stack.signal("dns", signal.SIGCONT)
+        stack.reset()
+
+
+@pytest.mark.parametrize("fault", [WrongRecord(INTERNAL), WrongRecord(PUBLIC)], ids=is_of)
+def test_the_records_as_they_are_kept_put_a_wrong_one_right(
+    stack: ProcessStack, fault: WrongRecord, undo: Undo
+) -> None:
+    fault.inject(stack, undo)
+    argv = ["dd", "if=/run/dns/records.kept", "of=/run/dns/records", "status=none"]
+    assert stack.execute(argv, account="service", on="control").status == 0
+    argv = ["pkill", "--signal", "HUP", "--pidfile", "/run/dnsmasq.pid"]
+    assert stack.execute(argv, account="root", on="control").status == 0
+    assert fault.witness(stack, undo).holds, "the caches believe it still"
+    empty_caches(stack)
+    assert not fault.witness(stack, undo).holds
+
+
+def empty_caches(stack: ProcessStack) -> None:
+    """As the person on call has it done."""
+    for zone in ZONES:
         argv = ["pkill", "--signal", "HUP", "--pidfile", "/run/dnsmasq.pid"]
         assert stack.execute(argv, account="root", on=zone).status == 0
-    assert fault.witness(stack, undo).holds == isinstance(fault, WrongRecord)
 
 
 @pytest.mark.parametrize("fault", [WrongRecord(INTERNAL), NameServerDown(how="hung")], ids=is_of)

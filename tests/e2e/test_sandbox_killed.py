@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import shutil
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +9,7 @@ import pytest
 
 from runlab.stack.namespaces import sandbox_obstacle
 from runlab.waiting import wait_until
-from tests.e2e.killing import Run, nothing_left, running
+from tests.e2e.killing import ANY, Run, kill, machine, nothing_left, running
 
 pytestmark = pytest.mark.skipif(bool(why := sandbox_obstacle()), reason=str(why))
 
@@ -50,37 +44,17 @@ stack.hold("client", ["curl", "-sN", "telnet://" + stack.inside("server") + ":80
 print(json.dumps([str(stack.control.parent), stack.keeper_pid, stack.host("server")]), flush=True)
 time.sleep(60)
 """
-EVERYBODY = ("runner", "keeper", "guard", "network")
-ANY = [who for number in range(1, 5) for who in itertools.combinations(EVERYBODY, number)]
-STATE = (
-    ("iptables-save",),
-    ("ip", "-o", "address"),
-    ("ip", "route", "show", "table", "all"),
-    ("ip", "rule"),
-    ("cat", "/etc/resolv.conf", "/etc/hosts", "/proc/self/mounts", "/proc/sys/net/ipv4/ip_local_port_range"),
-)
-
-
-def _machine() -> list[str]:
-    """What a sandbox would have changed if it were none; of what iptables-save says, without the times."""
-    found = []
-    for argv in STATE:
-        if shutil.which(argv[0]) and (os.geteuid() == 0 or argv[0] != "iptables-save"):
-            said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-            found += [line for line in said.splitlines() if not line.startswith("#") and "valid_lft" not in line]
-            found += [line.partition("valid_lft")[0] for line in said.splitlines() if "valid_lft" in line]
-    return found
 
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
-    before = _machine()
+    before = machine()
     (tmp_path / "compose.yaml").write_text(COMPOSE, encoding="utf-8")
     with running(RUNNER, tmp_path, request.param) as made:
         # each begins as the program that puts it on its machine
         wait_until("its client", lambda: {"sleep", "curl"} <= set(made.names()), deadline_s=5)
         yield made
-    assert _machine() == before
+    assert machine() == before
 
 
 @pytest.mark.parametrize(
@@ -92,8 +66,5 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     indirect=["run"],
 )
 def test_nothing_is_left(run: Run, killed: tuple[str, ...]) -> None:
-    pids = [run.pid(who) for who in killed]
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # it has ended with the one before
-            os.kill(pid, signal.SIGKILL)
+    kill(run, killed)
     nothing_left(run)

@@ -21,12 +21,10 @@ from runlab.model import JsonObject, LabError
 from runlab.setup import programs
 from runlab.stack import control, ending, folder
 from runlab.waiting import wait_until
+from tests.e2e.killing import LEFT_AFTER_S, ROOT, listening, nothing_left, shared_memory
 
-ROOT = Path(__file__).parent.parent.parent
-LEFT_AFTER_S = 2.0
 BEGINS_WITHIN_S = 60.0
 ENDS_WITHIN_S = 10.0
-LISTENING = "0A"
 FAULTS = {
     "IdleInTransaction": "IdleInTransaction and waiting",
     "LongQuery": "LongQuery and waiting",
@@ -66,11 +64,8 @@ class Run:
         """What is still there of the run's stack: processes by their start or mark, sockets, shared memory, files."""
         marked = ending.carriers(*folder.mark(self.folder))
         found = [f"process {it.pid}" for it in self.processes | marked if ending.identify(it.pid) == it]
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        found += [f"socket {row[1]}" for row in rows if self._is_ours(row[1]) and row[3] == LISTENING]
-        pids = {it.pid for it in self.processes}
-        segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
-        found += [f"shared-memory {row[1]}" for row in segments if int(row[4]) in pids]
+        found += listening(self._is_ours)
+        found += shared_memory({it.pid for it in self.processes})
         return found + [f"file {path}" for path in Path(tempfile.gettempdir()).glob(f"runlab-{self.reports.name}-*")]
 
     def _is_ours(self, address: str) -> bool:
@@ -148,20 +143,6 @@ def _observe(runner: subprocess.Popen[bytes], place: Path) -> Run:
     return Run(runner, place / "said", reports, stack, keeper, frozenset(ending.descendants(runner.pid)))
 
 
-def nothing_left(run: Run) -> None:
-    seen: list[str] = []
-
-    def gone() -> bool:
-        run.runner.poll()
-        seen[:] = run.left()
-        return not seen
-
-    try:
-        wait_until("the end of everything", gone, deadline_s=LEFT_AFTER_S, every_s=0.1)
-    except TimeoutError:
-        pytest.fail(f"left after {LEFT_AFTER_S} s: {seen}\n{run.said.read_text()}")
-
-
 def judged_again(run: Run) -> dict[str, Any]:
     """What `runlab judge` makes of the journal, in a process of its own."""
     command = [Path(sys.executable).with_name("runlab"), "judge", run.reports]
@@ -193,7 +174,7 @@ def test_killed(runs: list[Run], killed: tuple[str, ...]) -> None:
     for run in runs:
         for who in killed:
             run.kill(who, KILL)
-        nothing_left(run)
+        nothing_left(run, run.said)
     for run in runs:
         ended = run.runner.wait(ENDS_WITHIN_S)
         if "runner" in killed:
@@ -212,7 +193,7 @@ def test_interrupted(runs: list[Run], number: signal.Signals) -> None:
     """The runner itself reverts, judges and reports, so it is given the machine for itself."""
     (run,) = runs
     run.kill("runner", number)
-    nothing_left(run)
+    nothing_left(run, run.said)
     assert run.runner.wait(ENDS_WITHIN_S) == pytest.ExitCode.INTERRUPTED
     assert [event["holds"] for event in run.events("reverted")] == [False]
     assert run.events("run-end")
@@ -229,7 +210,7 @@ def test_interrupted_again_while_it_ends(runs: list[Run]) -> None:
     run.kill("runner", INTERRUPT)
     wait_until("the end of the window", lambda: run.events("source"), deadline_s=LEFT_AFTER_S, every_s=0.005)
     run.kill("runner", INTERRUPT)
-    nothing_left(run)
+    nothing_left(run, run.said)
     assert run.runner.wait(ENDS_WITHIN_S) != 0
     judged_again(run)
 

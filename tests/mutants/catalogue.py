@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import of_definitions, of_experiments, of_platform, of_signals, of_texts
+from tests.mutants import of_definitions, of_experiments, of_network, of_platform, of_signals, of_texts
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -11,4 +11,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *of_definitions.MUTANTS,
     *of_experiments.MUTANTS,
     *of_platform.MUTANTS,
+    *of_network.MUTANTS,
 )

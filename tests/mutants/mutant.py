@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCENARIO, STEPS = "scenarios/test_rb001_database_migration.py", "scenarios/steps_rb001.py"
+NETWORK, NAMES = "scenarios/test_rb002_network.py", "scenarios/test_rb002_dns.py"
 PROCEDURE = "the procedure as a whole"
 
 
@@ -29,18 +30,19 @@ class Edit:
 
 @dataclass(frozen=True)
 class Selection:
-    """The fewest arms that decide a mutant, as "class::test". Only the servers that these need are started."""
+    """The fewest arms that decide a mutant, as "class::test" of `file`. Only the servers that they need are started."""
 
     tests: tuple[str, ...]
+    file: str = SCENARIO
 
     def node_ids(self) -> tuple[str, ...]:
         """As pytest takes them."""
-        return tuple(f"{SCENARIO}::{test}" for test in self.tests)
+        return tuple(f"{self.file}::{test}" for test in self.tests)
 
 
-def arms(scenario: str, *tests: str) -> Selection:
+def arms(scenario: str, *tests: str, file: str = SCENARIO) -> Selection:
     """These tests of one class."""
-    return Selection(tuple(f"{scenario}::{test}" for test in tests))
+    return Selection(tuple(f"{scenario}::{test}" for test in tests), file)
 
 
 def three_arms(prevention: str) -> Selection:

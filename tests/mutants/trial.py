@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.mutants.mutant import PROCEDURE, SCENARIO, STEPS, Edit, Loses, Mutant, Selection
+from tests.mutants.mutant import PROCEDURE, SCENARIO, Edit, Loses, Mutant, Selection
 
 ROOT = Path(__file__).parent.parent.parent
 LEFT_OUT = (".*", "__pycache__", "reports", "docs", "tests")
@@ -46,13 +46,7 @@ PACE = (
         '{"lint": "squawk"}, {"lock_timeout": "2s"}\n    impact, margin = Users.blocked_s, Less(by=1.0, unit="s")\n'
         "    observed_for_s = 4.0",
     ),
-    Edit(
-        STEPS,
-        "from runlab.steps import acts, finds, signal\n",
-        "from runlab import steps\nfrom runlab.steps import finds, signal\n\n\n"
-        "def acts(sentence, within_s=6.0, **more):\n"
-        "    return steps.acts(sentence, within_s=min(within_s, 6.0), **more)\n",
-    ),
+    Edit("runlab/steps.py", "promises=promises, within_s=within_s)", "promises=promises, within_s=min(within_s, 6.0))"),
     # else the project that is installed in this environment could be tried in the copy's place
     Edit(
         "conftest.py",
@@ -128,6 +122,8 @@ def run(selection: Selection, edits: Sequence[Edit]) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+        if (tools := ROOT / ".tools").exists():  # servers that set-up has put there
+            (copy / ".tools").symlink_to(tools)
         for edit in (*PACE, *edits):
             edit.apply(copy)
         done = subprocess.run(
