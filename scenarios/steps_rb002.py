@@ -257,8 +257,8 @@ LOOKS = 8
 def holds_the_most(operator, connections):
     """Of those in the zones, since it is their programs that cannot connect."""
     listed = together(*(operator.run(connections, on=zone) for zone in ZONES))
-    ((most, _),) = Counter(re.sub(" +", " ", it) for it in listed.group(TO_A_PEER)).most_common(1)
-    return Facts(pid=listed.group(once("pid=", most.rpartition("=")[2])))
+    most = Counter(re.sub(" +", " ", it) for it in listed.group(TO_A_PEER)).most_common(1)
+    return Facts(pid=listed.group(once("pid=", *(it.rpartition("=")[2] for it, _ in most))))
 
 
 @finds(
@@ -305,12 +305,12 @@ def more_ports(operator, command, rule):
 )
 def gets_the_most(operator, queues, connections):
     lines = operator.run(queues, on="router").group(FULL_LINE)
-    found = []
+    looks, most = [], []
     for machine in lines:
         before, *_, after = (operator.run(connections, on=machine) for _ in range(LOOKS))
-        came = received(after) - received(before)
-        found.append(after.group(once("pid=", max(came, key=came.get))))
-    return Facts(line=lines, pid=found[0])
+        looks.append(after)
+        most += [pid for pid, _ in (received(after) - received(before)).most_common(1)]
+    return Facts(line=lines, pid=together(*looks).group(once("pid=", *most)))
 
 
 def received(look):

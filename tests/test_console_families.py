@@ -36,6 +36,10 @@ ALLOWED = {
     "cp /run/resolv.conf.second /etc/resolv.conf": "root",
     "dd if=/run/dns/records.kept of=/run/dns/records status=none": "service",
     "getent ahostsv4 sessions-db": "operator",
+    "ss -Htn state syn-sent": "service",
+    "kill 1234": "service",
+    "tc -s qdisc show": "root",
+    "iptables -t nat -S POSTROUTING": "root",
 }
 
 REFUSED = [
@@ -87,6 +91,13 @@ REFUSED = [
     "getent hosts db",
     "getent ahostsv4 -s",
     "cp /run/resolv.conf.backup /etc/resolv.conf /tmp",
+    "ss -K",
+    "kill 1",
+    "kill -9 1234",
+    "kill -1",
+    "kill 1234 1235",
+    "tc qdisc del dev edge root",
+    "iptables -t nat -F",
 ]
 
 

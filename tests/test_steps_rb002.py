@@ -345,6 +345,13 @@ def test_the_program_that_gets_the_most_on_the_full_line(steps: ModuleType) -> N
     assert {machine for machine, _ in operator.asked} == {"router", "edge"}
 
 
+def test_where_nothing_is_used_up_nobody_is_found(steps: ModuleType) -> None:
+    nothing = Operator(router="", zone_a="", zone_b="")
+    assert not list(steps.holds_the_most(nothing, "ss").found["pid"])
+    assert not list(steps.holds_those_to_the_peer(nothing, "in vain", "standing <peer>").found["pid"])
+    assert not list(steps.gets_the_most(nothing, "tc", "ss").found["pid"])
+
+
 @pytest.mark.parametrize(
     ("values", "found"), [(["38"], ["38"]), (["381"], ["381"]), (["38", "381"], ["381", "38"]), (["8"], [])]
 )
