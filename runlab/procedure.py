@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from runlab import runbook
 from runlab.console import Facts, Found, Operator
 from runlab.laboratory import Laboratory
-from runlab.model import Claim, Runbook
+from runlab.model import Claim, Observation, Runbook
 from runlab.situation import Situation, State
 from runlab.sqltext import RefusedError
 from runlab.steps import Match
@@ -26,6 +27,8 @@ class Procedure:
     ) -> None:
         self._lab, self._book, self._situation, self._complain = laboratory, book, situation, complain
         self._facts: dict[str, tuple[Found, str]] = {}
+        self._last: State | None = None
+        """The look with which the step before ended, and the next one begins."""
 
     def follow(self, label: str) -> None:
         """Take every step of the list with this label."""
@@ -44,7 +47,7 @@ class Procedure:
             write("step-end", claim=claim.id, ran=False, facts={}, used={}, error=None)
             return
         seen = self._situation.ask_witness(f"before {claim.id}") if definition.role == "finds" else None
-        self._situation.write_state(f"before {claim.id}", self._situation.state(seen))
+        self._situation.write_state(f"before {claim.id}", self._state_before(seen))
         error, facts = self._carry_out(claim, match)
         write(
             "step-end",
@@ -55,7 +58,8 @@ class Procedure:
             error=error,
         )
         self._facts |= {name: (found, claim.id) for name, found in facts.items()}
-        self._situation.write_state(claim.id, self._state_after(match, ran=error is None))
+        self._last = self._state_after(match, ran=error is None)
+        self._situation.write_state(claim.id, self._last)
 
     def _carry_out(self, claim: Claim, match: Match) -> tuple[str | None, Mapping[str, Found]]:
         """What went wrong, if anything, and the facts that the definition cut out of its commands' outputs."""
@@ -90,6 +94,12 @@ class Procedure:
             ),
             {},
         )
+
+    def _state_before(self, seen: Observation | None) -> State:
+        """What is known when a step begins; `seen` is what the fault's witness has just said, if it was asked."""
+        if self._last is None:
+            return self._situation.state(seen)
+        return replace(self._last, fault=seen.holds) if seen else self._last
 
     def _state_after(self, match: Match, *, ran: bool) -> State:
         """The state once what the sentence promises has come about, or its time is over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from runlab.laboratory import Laboratory
@@ -81,15 +82,23 @@ class Situation:
             return None
 
     def state(self, seen: Observation | None = None) -> State:
-        """One look; `seen` is what the fault's witness has just said, where it need not be asked again."""
-        fault = (seen or self._fault_seen()).holds if self.undo is not None else None
+        """One look; `seen` is what the fault's witness has just said, where it need not be asked again.
+
+        Witness and experiment are asked side by side, since each may have to wait for an answer that never comes.
+        """
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(self._fault_seen) if self.undo is not None and seen is None else None
+            more = self._more()
+            seen = asked.result() if asked else seen
+        return State(self.goal_reached(), self.settled(), seen.holds if seen else None, more)
+
+    def _more(self) -> Mapping[str, Json]:
         try:
-            more = dict(self._do.state())
+            return dict(self._do.state())
         except LabError:
             raise
         except Exception as error:  # noqa: BLE001 -- unknown, and said so
-            more = {"unknown": f"{type(error).__name__}: {error}"}
-        return State(self.goal_reached(), self.settled(), fault, more)
+            return {"unknown": f"{type(error).__name__}: {error}"}
 
     def write_state(self, after: str, state: State | None = None) -> None:
         """Write the state down; `after` says after what: a claim, "steady", "trigger", "end"."""

@@ -221,10 +221,9 @@ def take_back(operator, rule):
     fills=("hop", "rule"),
     promises={"fault": False},
 )
-def take_back_where_packets_get_lost(operator, hop, rule):
-    """Without a place where they do, the latest change is somebody else's, and does no harm."""
-    if hop.values:
-        take_back(operator, rule)
+def take_back_where_packets_get_lost(operator, hop, rule):  # noqa: ARG001 -- it has to be found, no more
+    """Where no such place was found, the latest change is another's, and does no harm."""
+    take_back(operator, rule)
 
 
 # --------------------------------------------------------------------------------------------------- infrastructure
