@@ -135,10 +135,14 @@ class _Wrong(Fault):
         }
 
     def revert(self, stack: Stack, undo: Undo) -> None:
-        """The record first, then what caches remember: otherwise they would learn the wrong one again."""
+        """The record first, then what caches remember: otherwise they would learn the wrong one again.
+
+        Whoever still tries to connect to the wrong address is told that it is over; they would wait for seconds more.
+        """
         _record(stack, str(undo["server"]), str(undo["hostname"]), _words(undo["recorded"]))
         for cache in CACHES:
             _signal(stack, cache, "HUP")
+        _end_connections(stack, tuple(CACHES.values()), [str(undo["wrong"])])
 
     def _spread(self, stack: Stack, undo: Undo) -> None:
         """Record the wrong address, and have both caches forget the right one and learn the wrong."""

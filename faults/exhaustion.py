@@ -54,7 +54,7 @@ _OTHER: Final = "control"
 """The machine whose exchanges the fault does not touch."""
 _ANSWERS_WITHIN_S: Final = 0.5
 _TRIES: Final = 3
-_SOURCE, _SOURCE_PORT, _STREAMS = "data", 20873, 4
+_SOURCE, _SOURCE_PORT, _STREAMS = "data", 20873, 16
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class TestRegionLost(ProviderFails, Scenario):
 
     detected_by = "signal"
     faults = RegionLost("east")
+    cases = {"given up after 1 s": {"PROVIDER_TIMEOUT_S": "1"}}
 
 
 # ------------------------------------------------------------------------------------------------------ exhaustion

@@ -131,4 +131,4 @@ class TestProviderHangs(ProviderFails, Scenario):
 
     detected_by = "signal"
     faults = Timeout("east")
-    cases = {"given up after 2 s": {"PROVIDER_TIMEOUT_S": "2"}}
+    cases = {"given up after 1 s": {"PROVIDER_TIMEOUT_S": "1"}}

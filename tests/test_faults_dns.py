@@ -224,8 +224,19 @@ def test_whose_connections_are_ended(stack: Any, fault: Fault) -> None:
         undo = it.prepare(stack)
         it.inject(stack, undo)
         assert [machine for machine, _ in stack.ended] == ([] if it is kept else ["zone-a", "zone-b"])
+        assert all(" ".join(to).startswith(f"dst {RIGHT}") for _, to in stack.ended)
         it.revert(stack, undo)
-    assert all(" ".join(to).startswith(f"dst {RIGHT}") for _, to in stack.ended)
+        stack.ended.clear()
+
+
+@pytest.mark.parametrize("fault", [WrongRecord(DB), StaleCache(DB)], ids=lambda it: it.name)
+def test_nobody_goes_on_trying_the_wrong_address(stack: Any, fault: Fault) -> None:
+    undo = fault.prepare(stack)
+    fault.inject(stack, undo)
+    stack.ended.clear()
+    fault.revert(stack, undo)
+    wrong = ["dst", str(undo["wrong"])]
+    assert stack.ended == [("zone-a", wrong), ("zone-b", wrong)]
 
 
 def test_names_that_still_lead_somewhere_are_waited_for_and_said(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
