@@ -208,6 +208,18 @@ def test_of_the_canaries_one_alone_may_be_listened_to(world: World) -> None:
     wait_until("a moment", lambda: network.told_after_s("Outside", probe="ping") > by_either, deadline_s=5.0)
 
 
+def test_which_probes_have_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifiers.network._BOTH_WITHIN_S", 0.2)
+    world.journal.begin_arm("an arm")
+    network = world.network()
+    alert(world.journal, "Inside", "{alertname=Inside}")
+    alert(world.journal, "Outside", "{alertname=Outside, probe=ping}", but="; does not count: it began before this arm")
+    alert(world.journal, "Outside", "{alertname=Outside, probe=http}")
+    assert network.told_by() == {"http"}
+    alert(world.journal, "Outside", "{alertname=Outside, probe=ping}")
+    assert network.told_by() == {"http", "ping"}
+
+
 # ------------------------------------------------------------------------------------------------------------ crowds
 
 

@@ -23,7 +23,8 @@ import pytest
 from runlab.arm import Arm
 from runlab.journal import Journal
 from runlab.laboratory import Laboratory
-from runlab.model import Impact, Json, LabError, Stack, UsersRecord
+from runlab.model import Impact, Json, JsonObject, LabError, Stack, UsersRecord
+from runlab.waiting import DeadlineError, wait_until
 from verifiers.users import Seen, UsersWatcher
 
 NODES: Final = ("api1", "api2")
@@ -44,6 +45,10 @@ SOON_S: Final = 0.4
 PATIENCE_S: Final = 4.0
 """How long one of a crowd waits for an answer; users give up after as long."""
 
+PROBES: Final = {"http", "ping"}
+"""How the canary asks."""
+
+_BOTH_WITHIN_S = 3.0
 _ROLLED_WITHIN_S = 15.0
 _SETTING = re.compile(r"[A-Z][A-Z0-9_]*")
 """A release's settings are environment variables; what else a case sets is somebody else's."""
@@ -195,18 +200,26 @@ class Network:
     def told_after_s(self, *alerts: str, probe: str = "") -> float:
         """Seconds from the trigger of this arm until the first of `alerts` was delivered; how long ago the trigger was
         when none was yet. Of those that a canary raises only its own: `probe` is "http" or "ping"."""
-        events = self.journal.of_arm()
-        began: float = next(event["t"] for event in events if event["kind"] == "trigger")
-        delivered = [
-            event["t"]
-            for event in events
-            if event["kind"] == "hop"
-            and event["hop"] == "delivered"
-            and event["alert"] in alerts
-            and "does not count" not in event["detail"]
-            and _is_of(probe, event["detail"])
-        ]
-        return max(0.0, min(delivered, default=time.monotonic()) - began)
+        began: float = next(event["t"] for event in self.journal.of_arm() if event["kind"] == "trigger")
+        of_probe = [it["t"] for it in self._delivered() if it["alert"] in alerts and _is_of(probe, it["detail"])]
+        return max(0.0, min(of_probe, default=time.monotonic()) - began)
+
+    def told_by(self) -> set[str]:
+        """The probes of the canary, "http" and "ping", whose alert was delivered in this arm, or is within three
+        seconds: both have the time for it."""
+
+        def told() -> set[str]:
+            details = [it["detail"] for it in self._delivered()]
+            return {probe for probe in PROBES if any(f"probe={probe}" in detail for detail in details)}
+
+        with suppress(DeadlineError):
+            wait_until("alerts of both probes", lambda: told() == PROBES, deadline_s=_BOTH_WITHIN_S)
+        return told()
+
+    def _delivered(self) -> list[JsonObject]:
+        """The alerts of this arm that were delivered, without those that began before it."""
+        events = [it for it in self.journal.of_arm() if it["kind"] == "hop" and it["hop"] == "delivered"]
+        return [it for it in events if "does not count" not in it["detail"]]
 
     def _region(self, node: str) -> str:
         answer = self.http.get(f"http://{self.stack.host(node)}:{NODE_PORT}/release").raise_for_status()
