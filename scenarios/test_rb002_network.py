@@ -108,11 +108,3 @@ class TestProviderIsSlow(ProviderFails, Scenario):
 
     detected_by = "signal"
     faults = Latency("east", latency_ms=1100, jitter_ms=50), Bandwidth("east", rate_kb_per_s=2)
-
-
-class TestProviderHangs(ProviderFails, Scenario):
-    """It takes each request and never answers, until whoever asks gives up."""
-
-    detected_by = "signal"
-    faults = Timeout("east")
-    cases = {"given up after 1 s": {"PROVIDER_TIMEOUT_S": "1"}}
