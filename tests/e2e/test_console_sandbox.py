@@ -78,10 +78,13 @@ def test_a_rule_is_seen_and_taken_away(operator: Operator, stack: ProcessStack) 
     rule = ["FORWARD", "-i", "zone-a", "-o", "data", "-p", "tcp", "--dport", "6379"]
     told = ["-m", "comment", "--comment", "a change of today", "-j", "REJECT", "--reject-with", "icmp-port-unreachable"]
     assert stack.execute(["iptables", "-I", *rule, *told], account="root", on="router").status == 0
-    found = operator.run("iptables -S FORWARD", on="router").group(r"(?m)^-A (.* -j REJECT .*)$")
-    assert len(list(found)) == 1
+    of_today = r"(?m)^-A (.* \"a change of today\" .*)$"
+    before = operator.run("iptables -S FORWARD", on="router")
+    assert len(list(found := before.group(of_today))) == 1
     assert operator.run("iptables -D <rule...>", each={"rule": found}, on="router").ok
-    assert not list(operator.run("iptables -S FORWARD", on="router").group(r"(?m)^-A (.* -j REJECT .*)$"))
+    after = operator.run("iptables -S FORWARD", on="router")
+    by_rights = r"(?m)^-A (.*)$"
+    assert [*after.group(by_rights)] == [rule for rule in before.group(by_rights) if rule not in [*found]]
 
 
 def test_the_resolver_in_reserve_is_taken(operator: Operator, stack: ProcessStack) -> None:
