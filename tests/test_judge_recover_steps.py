@@ -170,8 +170,8 @@ def test_what_comes_after_a_refuted_step_depends_on_it_while_the_fault_is_there(
     assert says(tape, RETRY) == ("untested", f"depends on {KILL.id}, which was refuted")
 
 
-def test_a_refuted_act_that_was_not_to_end_the_fault_excuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BINDINGS, KILL.id, {"role": "acts", "promises": {"names": "right"}})
+def test_a_refuted_act_does_not_excuse_the_next_that_promises_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BINDINGS, KILL.id, {"role": "acts", "promises": {"goal": True}})
     tape = followed(listed(11), killed(11, changes={}), retried(changes={}))
     assert [says(tape, claim)[0] for claim in (KILL, RETRY)] == ["refuted", "refuted"]
     assert "goal is False, not True" in says(tape, RETRY)[1]

@@ -177,13 +177,13 @@ class _Sentence:
         return "held", self._how(", ".join(_became(name, value) for name, value in changed.items()))
 
     def _left_broken(self, promises: Mapping[str, Json]) -> str:
-        """The step before it that was to end the fault, or to find it, and was refuted, while the fault is still in
-        effect. One that acts and promises something else is no reason: this one may be the way out where that failed.
+        """The step before it that was refuted, while the fault is still in effect. One that promised what this one does
+        is no reason: this one may be the way out where that failed.
         """
         refuted = [
             taken.step.claim
             for taken in self.earlier
-            if taken.piece.status == "refuted" and (taken.step.role == "finds" or "fault" in taken.promises)
+            if taken.piece.status == "refuted" and not taken.promises.keys() & promises.keys()
         ]
         still = self.step.before is not None and self.step.before["fault"] is True
         return f"depends on {refuted[-1]}, which was refuted" if refuted and still and "fault" not in promises else ""
